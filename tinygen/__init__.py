@@ -1,0 +1,2 @@
+"""tinygen."""
+from tinygen.autograd import *

@@ -1,0 +1,39 @@
+"""The engine: Tensors, primitives, and the walk back.
+
+To read it in an evening, in this order: `graph` (what a computation leaves behind), `tensor`, `primitive` (one
+row per operation), `elementwise` (the first sixty rows), `walk` (reverse mode), `checks` (how to trust it),
+`symbols` and `explain` (how it prints its own formulas); then `reductions`, `shapes`, `indexing`, `linalg`,
+`convolution`, and `transforms`.
+"""
+
+from tinygen.autograd.tensor import Tensor  # first: everything below needs the class
+
+# isort: split
+from tinygen.autograd import linalg
+from tinygen.autograd.checks import GradientError, check_grads
+from tinygen.autograd.convolution import convolve, convolve_adjoint, convolve_weight, fold, unfold
+from tinygen.autograd.creation import (
+    arange, as_tensor, eye, from_dlpack, full, linspace, ones, ones_like, tensor, zeros, zeros_like,
+)  # fmt: skip
+from tinygen.autograd.elementwise import (
+    abs, add, arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, ceil, clip, cos, cosh, digamma, divide, elu,
+    equal, erf, exp, exp2, expm1, floor, greater, greater_equal, isfinite, isnan, leaky_relu, less, less_equal, lgamma,
+    log, log1p, log2, log10, logaddexp, logical_and, logical_not, logical_or, maximum, minimum, multiply, negative,
+    not_equal, polygamma, power, reciprocal, relu, sigmoid, sign, sin, sinh, softplus, sqrt, square, subtract, tan,
+    tanh, where,
+)  # fmt: skip
+from tinygen.autograd.explain import explain
+from tinygen.autograd.graph import GraphError
+from tinygen.autograd.indexing import embedding, getitem, scatter, take_along_axis
+from tinygen.autograd.linalg import dot, einsum, matmul, outer, tensordot, trace
+from tinygen.autograd.modes import detect_anomaly, no_grad
+from tinygen.autograd.primitive import REGISTRY, primitive
+from tinygen.autograd.reductions import (
+    all, any, argmax, argmin, cumsum, logsumexp, max, mean, min, norm, prod, std, sum, var,
+)  # fmt: skip
+from tinygen.autograd.shapes import (
+    astype, broadcast_to, concatenate, diag, diagonal, expand_dims, flip, moveaxis, pad, repeat, reshape, roll, split,
+    squeeze, stack, swapaxes, tile, transpose, tril, triu,
+)  # fmt: skip
+from tinygen.autograd.transforms import checkpoint, hvp, jacobian
+from tinygen.autograd.walk import grad

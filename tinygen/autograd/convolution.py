@@ -1,0 +1,76 @@
+r"""Convolution: three bilinear operations that are one another's derivatives.
+
+With $x$ (n, c, *spatial) and weights $w$ (o, c/groups, *kernel), `convolve` is what networks call a convolution
+(mathematically a cross-correlation, stride $s$, dilation $d$, padding $p$):
+
+$$ y_{n,o,i} = \sum_{c,k} w_{o,c,k}\, x_{n,c,\,s i + d k - p}. \tag{1} $$
+
+It is linear in $x$ and in $w$, and so are its two adjoints, defined by
+
+$$ \langle y, \mathrm{convolve}(x, w)\rangle = \langle \mathrm{convolve\_adjoint}(y, w), x\rangle
+   = \langle \mathrm{convolve\_weight}(x, y), w\rangle. \tag{2} $$
+
+Each of the three is linear in two of $x$, $w$, $y$, and (2) says what its derivative by either is: another of
+the three. The trio is closed, so there are derivatives of every order. `unfold` and `fold` are a pair of the
+same kind: windows cut out of $x$, and windows added back.
+
+In all of them `stride`, `padding` and `dilation` are tuples with one integer per spatial axis.
+"""
+
+from __future__ import annotations
+
+from tinygen.autograd.primitive import primitive, vocabulary
+from tinygen.backend import convolution as backend
+
+
+@primitive(
+    lambda g, w, x_shape, stride, padding, dilation, groups: convolve_adjoint(
+        g, w, x_shape[2:], stride, padding, dilation, groups
+    ),
+    lambda g, x, w_shape, stride, padding, dilation, groups: convolve_weight(
+        x, g, w_shape[2:], stride, padding, dilation, groups
+    ),
+)
+def convolve(xp, x, w, stride, padding, dilation, groups):
+    """(1): x (n, c, *spatial), w (o, c/groups, *kernel) to y (n, o, *positions)."""
+    return backend.convolve(xp, x, w, stride, padding, dilation, groups)
+
+
+@primitive(
+    lambda g, w, stride, padding, dilation, groups: convolve(g, w, stride, padding, dilation, groups),
+    lambda g, v, w_shape, stride, padding, dilation, groups: convolve_weight(
+        g, v, w_shape[2:], stride, padding, dilation, groups
+    ),
+)
+def convolve_adjoint(xp, v, w, spatial, stride, padding, dilation, groups):
+    """(2): v (n, o, *positions), w (o, c/groups, *kernel) to (n, c, *spatial)."""
+    return backend.convolve_adjoint(xp, v, w, spatial, stride, padding, dilation, groups)
+
+
+@primitive(
+    lambda g, v, x_shape, stride, padding, dilation, groups: convolve_adjoint(
+        v, g, x_shape[2:], stride, padding, dilation, groups
+    ),
+    lambda g, x, stride, padding, dilation, groups: convolve(x, g, stride, padding, dilation, groups),
+)
+def convolve_weight(xp, x, v, kernel, stride, padding, dilation, groups):
+    """(2): x (n, c, *spatial), v (n, o, *positions) to (o, c/groups, *kernel)."""
+    return backend.convolve_weight(xp, x, v, kernel, stride, padding, dilation, groups)
+
+
+@primitive(lambda g, x_shape, stride, dilation: fold(g, x_shape[2:], stride, dilation))
+def unfold(xp, x, kernel, stride, dilation):
+    """Windows of x (n, c, *spatial): (n, c, *positions, *kernel), without a copy."""
+    return backend.unfold(xp, x, kernel, stride, dilation)
+
+
+@primitive(lambda g, x_shape, stride, dilation: unfold(g, kernel_of(x_shape), stride, dilation))
+def fold(xp, x, spatial, stride, dilation):
+    """Windows x (n, c, *positions, *kernel) added up where they were cut: (n, c, *spatial)."""
+    return backend.fold(xp, x, spatial, stride, dilation)
+
+
+@vocabulary
+def kernel_of(shape):
+    """The last axes of windows."""
+    return shape[len(shape) // 2 + 1 :]

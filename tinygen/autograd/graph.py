@@ -1,0 +1,108 @@
+r"""What a computation leaves behind: leaves, and the nodes that were computed from them.
+
+Every leaf and node carries a creation number, `seq`. A node is always younger than its parents, so walking
+by falling `seq` meets each node after everything that was computed from it: no search for an order is needed.
+Nodes point to their parents only, never forward and never to a Tensor: no reference cycle, so an intermediate
+array dies with its last name, garbage collector or not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from typing import Any
+
+creation_number = itertools.count(1).__next__
+
+
+#: the creation number of the latest change of any leaf: nodes younger than that need no closer look
+_last_change = [0]
+
+
+def last_change() -> int:
+    """When a leaf was last changed, as a creation number."""
+    return _last_change[0]
+
+
+class GraphError(RuntimeError):
+    """A backward pass that cannot be made: a freed graph, a changed leaf, no path to an input."""
+
+
+class Mode(threading.local):
+    """What recording does at the moment, in this thread."""
+
+    record = 1  # 0: inside no_grad; 1: normal; 2: also remember the file and line of each call
+    anomaly = False  # refuse NaN and Inf, in values and in gradients
+    rewinding = False  # inside the recomputation of a checkpoint: buffers keep what they hold
+
+
+mode = Mode()
+
+
+class Leaf:
+    """The start of a graph: a Tensor that was made, not computed, and that wants a gradient."""
+
+    __slots__ = ("seq", "version", "shape", "dtype", "grad", "name", "__weakref__")
+    rule = None
+    parents = ()
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, name: str | None = None):
+        self.seq = creation_number()
+        self.version = 0  # the creation number that was current when the value last changed
+        self.shape = shape
+        self.dtype = dtype
+        self.grad: Any = None
+        self.name = name
+
+    def touch(self) -> None:
+        """Note that the value changes now: what was recorded before, and holds it, is stale."""
+        self.version = _last_change[0] = creation_number()
+
+
+class Node:
+    """One recorded operation: its rule, its parents, and what its vjps named."""
+
+    __slots__ = ("seq", "rule", "parents", "saved", "shape", "dtype", "site", "__weakref__")
+    version = 0  # a computed value never changes
+
+    def __init__(self, rule, parents, saved, shape, dtype):
+        self.seq = creation_number()
+        self.rule = rule
+        self.parents = parents
+        self.saved = saved
+        self.shape = shape
+        self.dtype = dtype
+
+
+class Part:
+    """One output of a node that has several; the node is its only parent."""
+
+    __slots__ = ("seq", "parents", "index", "shape", "dtype", "__weakref__")
+    rule = None
+    version = 0
+
+    def __init__(self, node: Node, index: int, shape, dtype):
+        self.seq = creation_number()
+        self.parents = (node,)
+        self.index = index
+        self.shape = shape
+        self.dtype = dtype
+
+
+class Freed:
+    """Stands where a node's saved values stood, once a backward pass has used them."""
+
+
+FREED = Freed()
+
+#: code in these packages is the machinery, not the place where a user made a call
+_MACHINERY = ("tinygen.autograd", "tinygen.nn", "tinygen.backend")
+
+
+def call_site() -> str:
+    """`file:line` of the call, outside this library's floors, that the current operation came from."""
+    frame: Any = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_MACHINERY):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno}"

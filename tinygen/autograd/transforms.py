@@ -1,0 +1,142 @@
+r"""Derivatives of functions: the Jacobian, Hessian-vector products, and memory traded for time.
+
+All three are a few calls of the walk. `checkpoint` is the one with a trick: it forgets how a value was computed
+and, when the gradient comes back, computes it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tinygen.autograd.creation import as_tensor
+from tinygen.autograd.graph import Node, Part, creation_number, mode
+from tinygen.autograd.primitive import describe
+from tinygen.autograd.reductions import sum
+from tinygen.autograd.shapes import reshape, stack
+from tinygen.autograd.tensor import Tensor, leaf_for
+from tinygen.autograd.walk import grad, walk
+from tinygen.backend.random import watch_draws
+
+
+def jacobian(f: Callable[[Tensor], Tensor], x: Any, *, create_graph: bool = False) -> Tensor:
+    r"""All derivatives $\partial f_i / \partial x_j$, of shape `f(x).shape + x.shape`: one backward pass per output."""
+    x = _input(x)
+    y = f(x)
+    if not isinstance(y, Tensor):
+        raise TypeError(f"jacobian: f must return a Tensor, got {describe(y)}")
+    if y.size == 0 or y._node is None:
+        return Tensor(as_tensor(x).data[None].repeat(y.size, 0).reshape(y.shape + x.shape) * 0)
+    outputs = reshape(y, -1)
+    options = dict(retain_graph=True, create_graph=create_graph, allow_unused=True)
+    rows = [grad(outputs[i], x, **options) for i in range(y.size)]
+    return reshape(stack([x.detach() * 0 if r is None else r for r in rows]), y.shape + x.shape)
+
+
+def hvp(f: Callable[[Tensor], Tensor], x: Any, v: Any, *, create_graph: bool = False) -> Tensor:
+    r"""The Hessian of a scalar function times a vector, $\nabla \langle \nabla f(x), v \rangle$, without the Hessian."""
+    x = _input(x)
+    v = as_tensor(v)
+    if v.shape != x.shape:
+        raise ValueError(f"hvp: v must have x's shape {x.shape}, got {v.shape}")
+    slope = grad(f(x), x, create_graph=True)
+    if slope._node is None:  # f is linear
+        return x.detach() * 0
+    h = grad(sum(slope * v), x, create_graph=create_graph, allow_unused=True)
+    return x.detach() * 0 if h is None else h
+
+
+def _input(x: Any) -> Tensor:
+    """x as something to differentiate by: itself if it is recorded, else a new leaf of its values."""
+    if isinstance(x, Tensor) and x._node is not None:
+        return x
+    data = as_tensor(x)._data.copy()
+    return Tensor(data, leaf_for(data))
+
+
+class Recomputation:
+    """The rule of a checkpoint's node: run the function again, recorded, and go back through that.
+
+    Generators are rewound to where they stood, so the second run draws what the first drew, and buffers (running
+    means, say) are left as the first run left them.
+    """
+
+    name = "checkpoint"
+    joint = True  # all contributions come at once
+    composed = None
+    formula = r"\text{run again and go back}"
+    kept: list[str] = []
+
+    def __init__(self, f: Callable, args: tuple, outputs: int, parents: tuple, states: dict):
+        self.primitive = self  # it is its own row
+        self.f, self.args, self.outputs, self.states = f, args, outputs, states
+        self.holds = tuple(range(len(parents)))
+        self.arrays = ["input"] * len(parents)
+
+    def values(self, saved: Any) -> tuple:
+        """Nothing is kept."""
+        return ()
+
+    def contributions(self, node: Node, g: Any, create_graph: bool) -> Iterable[tuple[Any, Any]]:
+        """Pairs (what f reached, its gradient)."""
+        now = {generator: generator.state for generator in self.states}
+        before = mode.record, mode.rewinding
+        mode.record, mode.rewinding = before[0] or 1, True
+        try:
+            for generator, state in self.states.items():
+                generator.state = state
+            out = self.f(*self.args)
+        finally:
+            mode.record, mode.rewinding = before
+            for generator, state in now.items():
+                generator.state = state
+        outs, cotangents = (out, g) if self.outputs > 1 else ((out,), (g,))
+        seeds = [(o._node, c) for o, c in zip(outs, cotangents, strict=True) if c is not None and o._node is not None]
+        return walk(seeds, set(node.parents), create_graph=create_graph, stop=True).items()
+
+
+def checkpoint(f: Callable, *args: Any) -> Any:
+    """`f(*args)`, without keeping what its backward pass needs: that is computed again when the gradient comes.
+
+    The gradient reaches every recorded Tensor that f uses, arguments or not (a module's parameters, say). f
+    returns a Tensor or a tuple of Tensors, and must give the same result when called again; Generators are
+    rewound, and buffers are not updated a second time.
+    """
+    if not mode.record:
+        return f(*args)
+    start = creation_number()
+    with watch_draws() as states:
+        out = f(*args)
+    outs = out if isinstance(out, tuple) else (out,)
+    for o in outs:
+        if not isinstance(o, Tensor):
+            raise TypeError(f"checkpoint: f must return a Tensor or a tuple of Tensors, got {describe(o)}")
+    parents = _reached([o._node for o in outs if o._node is not None], start)
+    if not parents:
+        return out
+    several = len(outs) > 1
+    rule = Recomputation(f, args, len(outs), parents, dict(states))
+    if not several:
+        only = outs[0]
+        return _as_given(out, (Tensor(only._data, Node(rule, parents, None, only.shape, only.dtype)),))
+    node = Node(rule, parents, None, None, None)
+    return tuple([Tensor(o._data, Part(node, i, o.shape, o.dtype)) for i, o in enumerate(outs)])
+
+
+def _as_given(out: Any, outs: tuple) -> Any:
+    return outs if isinstance(out, tuple) else outs[0]
+
+
+def _reached(roots: list, start: int) -> tuple:
+    """The leaves and nodes older than `start` that `roots` were computed from, without looking behind them."""
+    seen, stack_, found = set(roots), list(set(roots)), []
+    while stack_:
+        node = stack_.pop()
+        if node.seq < start:
+            found.append(node)
+            continue
+        for p in node.parents:
+            if p is not None and p not in seen:
+                seen.add(p)
+                stack_.append(p)
+    return tuple(found)
