@@ -3,8 +3,8 @@ r"""Checking gradients against differences.
 For a function $f$ and a random cotangent $u$, the backward pass claims to know the gradient of
 $\varphi(x) = \langle u, f(x) \rangle$. Every entry of it is compared with
 
-$$ \frac{\partial \varphi}{\partial x_i} \approx
-   \frac{8\,(\varphi(x + h e_i) - \varphi(x - h e_i)) - (\varphi(x + 2 h e_i) - \varphi(x - 2 h e_i))}{12\,h}, \tag{1} $$
+$$ \frac{\partial \varphi}{\partial x_i} \approx \frac{8\,\delta(h) - \delta(2 h)}{12\,h}, \qquad
+   \delta(h) = \varphi(x + h e_i) - \varphi(x - h e_i), \tag{1} $$
 
 whose error is of order $h^4$. The second order is the same check, applied to the map $(x, u) \mapsto \bar x$:
 a rule that is right at first order but has lost its history fails there. A cotangent of ones would miss what

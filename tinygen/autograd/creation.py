@@ -69,8 +69,10 @@ def eye(n, m=None, *, dtype="float32", device="cpu") -> Tensor:
 
 def arange(start, stop=None, step=1, *, dtype=None, device="cpu") -> Tensor:
     """start, start + step, ... before stop; 0, 1, ... before the only argument. Floats are float32."""
-    data = np.arange(start, stop, step, dtype) if stop is not None else np.arange(0, start, step, dtype)
-    return Tensor(backend.asarray(data.astype(np.float32) if dtype is None and data.dtype.kind == "f" else data, device=device))
+    start, stop = (0, start) if stop is None else (start, stop)
+    if dtype is None and any(isinstance(v, float) for v in (start, stop, step)):
+        dtype = np.float32
+    return Tensor(backend.asarray(np.arange(start, stop, step, dtype), device=device))  # type: ignore[call-overload]
 
 
 def linspace(start, stop, num=50, *, dtype="float32", device="cpu") -> Tensor:

@@ -11,13 +11,22 @@ from __future__ import annotations
 import math
 import string
 
-from tinygen.autograd.elementwise import add, divide, multiply, negative
+from tinygen.autograd.elementwise import multiply
 from tinygen.autograd.primitive import primitive, vocabulary
 from tinygen.autograd.reductions import nonzero, sum
 from tinygen.autograd.shapes import (
-    broadcast_to, device_of, diag, diagonal, expand_dims, normal_axes, reshape, squeeze, swapaxes, transpose, tril, triu,
+    broadcast_to,
+    diag,
+    diagonal,
+    expand_dims,
+    normal_axes,
+    reshape,
+    squeeze,
+    swapaxes,
+    transpose,
+    tril,
+    triu,
 )  # fmt: skip
-from tinygen.backend import arrays as backend
 from tinygen.backend import linear
 
 
@@ -102,7 +111,9 @@ def _einsum_back(g, arrays, arrays_shape, subscripts, needs):
         x = _einsum(g, *[a for _, a in others], subscripts=",".join([output, *[s for s, _ in others]]) + "->" + found)
         gaps = tuple([k for k, c in enumerate(mine) if c not in known])
         x = expand_dims(x, gaps) if gaps else x
-        result.append(broadcast_to(x, [n if k in gaps else m for k, (n, m) in enumerate(zip(shape, x.shape, strict=True))]))
+        result.append(
+            broadcast_to(x, [n if k in gaps else m for k, (n, m) in enumerate(zip(shape, x.shape, strict=True))])
+        )
     return tuple(result)
 
 
@@ -197,8 +208,8 @@ def solve(a, b):
 
 
 @primitive(
-    lambda g, a, y, lower, transposed: -triangle(
-        back_product(_solve_triangular(a, g, lower, flipped(transposed)), y, transposed), lower
+    lambda g, a, y, lower, transposed: (
+        -triangle(back_product(_solve_triangular(a, g, lower, flipped(transposed)), y, transposed), lower)
     ),
     lambda g, a, lower, transposed: _solve_triangular(a, g, lower, flipped(transposed)),
 )
@@ -256,7 +267,7 @@ def lower_half(x):
             y, mT(_solve_triangular(y, mT(lower_half(mT(y) @ tril(g))), True, True)), True, True
         )
     ),
-    formula=r"\bar x = \operatorname{symmetric}\bigl(y^{-\top}\, \operatorname{lower\_half}(y^\top \bar y)\, y^{-1}\bigr)",
+    formula=r"\bar x = \operatorname{symmetric}(y^{-\top}\, \operatorname{lower\_half}(y^\top \bar y)\, y^{-1})",
 )  # fmt: skip
 def cholesky(xp, x):
     r"""The lower triangular $L$ with $L L^\top$ = the symmetric part of x, which must be positive definite."""
@@ -269,7 +280,7 @@ def _eigh_back(g, y, needs):
     inner = 0.0
     if g_values is not None:
         inner = diag(g_values)
-    if g_vectors is not None:  # (3): F_ij = 1 / (w_j - w_i), and 0 on the diagonal and for equal values
+    if g_vectors is not None:  # F_ij = 1 / (w_j - w_i), but 0 on the diagonal and for equal values
         gaps = expand_dims(values, -2) - expand_dims(values, -1)  # (..., n, n)
         inner = inner + (mT(vectors) @ g_vectors) / nonzero(gaps) * (gaps != 0)
     return (symmetric(vectors @ inner @ mT(vectors)),)
@@ -278,7 +289,7 @@ def _eigh_back(g, y, needs):
 @primitive(
     joint=_eigh_back,
     outputs=2,
-    formula=r"\bar x = \operatorname{symmetric}\bigl(V (\operatorname{diag} \bar w + F \odot V^\top \bar V) V^\top\bigr),"
+    formula=r"\bar x = \operatorname{symmetric}(V (\operatorname{diag} \bar w + F \odot V^\top \bar V) V^\top),"
     r"\; F_{ij} = 1/(w_j - w_i)",
 )
 def eigh(xp, x):

@@ -75,7 +75,7 @@ def primitive(
     outputs : how many outputs the forward returns (a tuple when more than one; `g` is then a tuple, in which
         the cotangent of an output that nobody used is None)
     domain : "real", "positive", "nonzero", ... for an elementwise function: where the checks draw its inputs
-        (`tinygen.autograd.checks.DOMAINS`)
+        (`tinygen.cases.engine.DOMAINS`)
     composed : the same function in terms of other primitives; makes the row a kernel
     formula : the rule in LaTeX, by hand, where symbols cannot print it (geometry and kernels)
 
@@ -110,7 +110,9 @@ class Primitive:
         self.arrays, self.options = names[:count], names[count:]
         if self.variadic:  # options by position, as everywhere
             self.forward = lambda xp, *values: forward(
-                xp, *values[: len(values) - len(self.options)], **dict(zip(self.options, values[-len(self.options) :], strict=True))
+                xp,
+                *values[: len(values) - len(self.options)],
+                **dict(zip(self.options, values[-len(self.options) :], strict=True)),
             )
         named = {n for v in (*vjps, joint) if v is not None for n in vjp_names(v)}
         self.saves = "saved" in named
@@ -342,7 +344,10 @@ def _general(row: Primitive) -> Callable:
     bare = [p.replace(default=p.empty, annotation=p.empty) for p in parameters]
     arrays = "arrays" if row.variadic else "".join(a + ", " for a in row.arrays)
     options = "".join(o + ", " for o in row.options)
-    call = eval(f"lambda {str(inspect.Signature(bare))[1:-1]}: apply(({arrays}), ({options}))", {"apply": row.apply, "__name__": __name__})
+    call = eval(
+        f"lambda {str(inspect.Signature(bare))[1:-1]}: apply(({arrays}), ({options}))",
+        {"apply": row.apply, "__name__": __name__},
+    )
     call.__defaults__, call.__kwdefaults__ = row.definition.__defaults__, row.definition.__kwdefaults__
     return call
 

@@ -7,13 +7,11 @@ Where two outputs come from one input (broadcasting, tiling, padding by reflecti
 from __future__ import annotations
 
 import builtins
-import math
 
 import numpy as np
 
-from tinygen.autograd.elementwise import add, multiply, where
 from tinygen.autograd.indexing import getitem
-from tinygen.autograd.primitive import describe, primitive, vocabulary
+from tinygen.autograd.primitive import primitive, vocabulary
 from tinygen.backend import arrays as backend
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinygen.autograd import elementwise as e
-from tinygen.autograd import indexing, linalg
 from tinygen.autograd.primitive import Primitive, Symbolic, vjp_names
 
 SUM, MINUS, PRODUCT, POWER, ATOM = 1, 2, 3, 4, 5  # how tightly an expression binds
@@ -159,8 +158,8 @@ def _letter(name: str) -> str:
 #: LaTeX as it stands in hand-written formulas, and the same for a terminal
 _PLAIN = {
     r"\bar x": "x\u0304", r"\bar y": "y\u0304", r"\bar w": "w\u0304", r"\bar V": "V\u0304", r"\bar z": "z\u0304",
-    r"\bar b": "b\u0304", r"\bar t": "t\u0304", r"^{-\top}": "⁻ᵀ", r"^{-1}": "⁻¹", r"^\top": "ᵀ", r"\odot": "⊙", r"\cdot": "·",
-    r"\sigma": "σ", r"\sum": "Σ", r"\ne": "≠", r"\le": "≤", r"\bigl": "", r"\bigr": "", r"\,": " ", r"\;": " ",
+    r"\bar b": "b\u0304", r"\bar t": "t\u0304", r"^{-\top}": "⁻ᵀ", r"^{-1}": "⁻¹", r"^\top": "ᵀ", r"\odot": "⊙",
+    r"\cdot": "·", r"\sigma": "σ", r"\sum": "Σ", r"\ne": "≠", r"\le": "≤", r"\,": " ", r"\;": " ",
     r"\_": "_", r"\operatorname{": "{", r"\text{": "{", r"\tfrac": "", r"\left": "", r"\right": "", r"\exp": "exp",
     r"\log": "log",
 }  # fmt: skip

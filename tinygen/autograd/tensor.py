@@ -196,7 +196,9 @@ class Tensor:
 
     # ---- gradients and changes -------------------------------------------------------------------------
 
-    def backward(self, grad_output: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None) -> None:
+    def backward(
+        self, grad_output: Any = None, *, create_graph: bool = False, retain_graph: bool | None = None
+    ) -> None:
         """Add the gradient of this Tensor by every leaf it depends on to that leaf's `.grad`."""
         from tinygen.autograd.walk import backward
 
@@ -211,7 +213,9 @@ class Tensor:
         if not self.is_leaf:
             raise GraphError("assign: only leaves change; this Tensor was computed")
         if type(self._node) is Leaf or not mode.rewinding:
-            new = arrays.asarray(value._data if isinstance(value, Tensor) else value, self.dtype, self.device, copy=True)
+            new = arrays.asarray(
+                value._data if isinstance(value, Tensor) else value, self.dtype, self.device, copy=True
+            )
             if new.shape != self.shape:
                 raise ValueError(f"assign: value has shape {new.shape}, this Tensor {self.shape}")
             if type(self._node) is Leaf:
@@ -232,6 +236,7 @@ class Tensor:
 
     # ---- arithmetic ------------------------------------------------------------------------------------
 
+    # fmt: off
     def __neg__(self) -> Tensor: return negative(self)
     def __pos__(self) -> Tensor: return self
     def __abs__(self) -> Tensor: return abs(self)
@@ -257,6 +262,7 @@ class Tensor:
     def __and__(self, other) -> Tensor: return logical_and(self, other)
     def __or__(self, other) -> Tensor: return logical_or(self, other)
     def __getitem__(self, index) -> Tensor: return getitem(self, index)
+    # fmt: on
 
     def __setitem__(self, index, value):
         raise TypeError("Tensors do not change in place; build the new one with tg.where or tg.concatenate, "
@@ -370,7 +376,9 @@ class Tensor:
 def leaf_for(data: Any, name: str | None = None) -> Leaf:
     """A leaf for an array that wants a gradient; refuses integers, which have none."""
     if data.dtype.kind != "f":
-        raise TypeError(f"requires_grad: a {data.dtype} Tensor has no gradient; a floating dtype is wanted (use astype)")
+        raise TypeError(
+            f"requires_grad: a {data.dtype} Tensor has no gradient; a floating dtype is wanted (use astype)"
+        )
     return Leaf(data.shape, data.dtype, name)
 
 

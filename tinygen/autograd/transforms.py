@@ -34,7 +34,7 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Any, *, create_graph: bool = Fals
 
 
 def hvp(f: Callable[[Tensor], Tensor], x: Any, v: Any, *, create_graph: bool = False) -> Tensor:
-    r"""The Hessian of a scalar function times a vector, $\nabla \langle \nabla f(x), v \rangle$, without the Hessian."""
+    r"""The Hessian of a scalar function times a vector, $\nabla \langle \nabla f(x), v \rangle$, never formed."""
     x = _input(x)
     v = as_tensor(v)
     if v.shape != x.shape:

@@ -231,8 +231,10 @@ def _usable(node: Node) -> None:
     for i in node.rule.holds:
         p = node.parents[i]
         if p is not None and p.version > node.seq:
-            raise GraphError(f"{name}: its input {node.rule.primitive.arrays[i]}, a leaf of shape {p.shape}, was changed "
-                             "(optimiser, assign or load_state_dict) after this use; compute the loss anew")  # fmt: skip
+            raise GraphError(
+                f"{name}: its input {node.rule.primitive.arrays[i]}, a leaf of shape {p.shape}, was changed "
+                "(by an optimiser, assign or load_state_dict) after this use; compute the loss anew"
+            )
 
 
 def _pay(grads: dict, owned: set, p: Any, c: Any) -> None:
@@ -324,4 +326,3 @@ def _separate(found: dict) -> None:
 
 def _as_tensor(g: Any, x: Tensor) -> Tensor | None:
     return g if g is None or isinstance(g, Tensor) else Tensor(g, None)
-
