@@ -6,6 +6,7 @@ The whole file runs on NumPy and on the strict stand-in for CuPy.
 from __future__ import annotations
 
 import math
+import unicodedata
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ REFERENCE = {
     "erf": scipy.special.erf,
     "lgamma": scipy.special.gammaln,
     "digamma": scipy.special.digamma,
+    "bce_with_logits": lambda x, t: np.logaddexp(0, x) - x * t,
 }
 
 shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
@@ -76,7 +78,7 @@ def host(x) -> np.ndarray:
 @pytest.mark.parametrize("name", UNARY)
 def test_unary_values_dtypes_and_gradients(name, device):
     """Value = NumPy's or SciPy's; float32 stays float32; orders 1 and 2; inputs untouched; size 0, 0-d, any layout."""
-    f = getattr(tg, name)
+    f = ELEMENTWISE[name].front()
     reference = REFERENCE.get(name) or getattr(np, name)
 
     @settings(max_examples=12 if device == "cpu" else 4)
@@ -98,7 +100,7 @@ def test_unary_values_dtypes_and_gradients(name, device):
 @pytest.mark.parametrize("name", BINARY)
 def test_binary_values_dtypes_and_gradients(name, device):
     """As for one input, on shapes that broadcast, and with every subset of the inputs asking for a gradient."""
-    f, reference = getattr(tg, name), getattr(np, name)
+    f, reference = ELEMENTWISE[name].front(), REFERENCE.get(name) or getattr(np, name)
     pairs = hnp.mutually_broadcastable_shapes(num_shapes=2, min_dims=0, max_dims=3, min_side=0, max_side=3)
 
     @settings(max_examples=12 if device == "cpu" else 4)
@@ -124,12 +126,12 @@ def test_float32_gradients_stay_float32(name, device):
     args = [tg.tensor(draw(name, (2, 3), 0, k).astype(np.float32), requires_grad=True, device=device)
             for k in range(len(row.arrays))]  # fmt: skip
     if device == "cpu":
-        grads = tg.grad(tg.sum(getattr(tg, name)(*args)), args, allow_unused=True)
+        grads = tg.grad(tg.sum(row.front()(*args)), args, allow_unused=True)
     else:
         import strict_cupy
 
         with strict_cupy.no_float64():
-            grads = tg.grad(tg.sum(getattr(tg, name)(*args)), args, allow_unused=True)
+            grads = tg.grad(tg.sum(row.front()(*args)), args, allow_unused=True)
     assert all(g.dtype == np.float32 and g.shape == (2, 3) for g in grads)
 
 
@@ -152,7 +154,7 @@ def labelled() -> list:
 @pytest.mark.parametrize("case", labelled())
 def test_cases(case: Case, device):
     """The gradient checks that `python -m tinygen check` runs, on both libraries."""
-    if device != "cpu" and case.name in ("getitem", "take_along_axis", "where"):
+    if device != "cpu" and case.name == "where":
         pytest.skip("the case closes over host arrays")
     tg.check_grads(case.function, [on(device, a) for a in case.args], order=2)
 
@@ -198,7 +200,12 @@ def test_every_rule_is_printed():
 )
 def test_printed_rules(name, rule):
     """A few rules as a lecture would write them."""
-    assert "; ".join(s.text for s in rules(REGISTRY[name])) == rule
+    assert composed("; ".join(s.text for s in rules(REGISTRY[name]))) == composed(rule)
+
+
+def composed(text: str) -> str:
+    """Letters and their bars in one normal form."""
+    return unicodedata.normalize("NFC", text)
 
 
 # ---- reductions -----------------------------------------------------------------------------------------
@@ -268,7 +275,8 @@ def test_ties_share_the_gradient():
     np.testing.assert_allclose(ga.data, [0.5, 1])
     np.testing.assert_allclose(gb.data, [0.5, 0])
     image = tg.tensor(np.ones((1, 1, 2, 2)), requires_grad=True)
-    np.testing.assert_allclose(tg.grad(tg.sum(tg.nn.functional.max_pool2d(image, 2)), image).data, np.full((1, 1, 2, 2), 0.25))
+    pooled = tg.grad(tg.sum(tg.nn.functional.max_pool2d(image, 2)), image)
+    np.testing.assert_allclose(pooled.data, np.full((1, 1, 2, 2), 0.25))
 
 
 def test_singular_points_stay_finite():
@@ -420,7 +428,7 @@ def test_linalg_values():
     rng = np.random.default_rng(4)
     a = rng.normal(size=(2, 3, 3)) + 3 * np.eye(3)
     s = a @ a.swapaxes(1, 2)
-    b, t = rng.normal(size=(2, 3, 2)), rng.normal(size=(3, 2, 4))
+    b, t = rng.normal(size=(2, 3, 2)), rng.normal(size=(2, 3, 4))
     close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12)
     close(tg.linalg.inv(a), np.linalg.inv(a))
     close(tg.linalg.det(a), np.linalg.det(a))
@@ -434,7 +442,7 @@ def test_linalg_values():
     close(values, np.linalg.eigh(s)[0])
     close(vectors * values[:, None] @ vectors.swapaxes(1, 2), s)
     close(tg.dot(a, t), np.dot(a, t))
-    close(tg.tensordot(a, t, ((2, 1), (0, 1))) if False else tg.tensordot(a, t, 1), np.tensordot(a, t, 1))
+    close(tg.tensordot(a, t, ((0, 2), (0, 1))), np.tensordot(a, t, ((0, 2), (0, 1))))
     close(tg.outer(b, t), np.outer(b, t))
     close(tg.trace(a, 1), np.trace(a, 1))
 
@@ -489,7 +497,7 @@ def test_user_primitive():
         return xp.tan(x)
 
     try:
-        assert rules(REGISTRY["tangent"])[0].text == "x̄ = ȳ·(1 + y·y)"
+        assert composed(rules(REGISTRY["tangent"])[0].text) == composed("x̄ = ȳ·(1 + y·y)")
         assert rules(REGISTRY["tangent"])[0].latex == r"\bar x = \bar y \odot \left(1 + y \odot y\right)"
         assert tangent.__doc__ == "The tangent." and "xp" not in str(tangent.__signature__)
         assert tg.check_grads(tangent, [np.array([0.1, -0.5])]) < 1e-8

@@ -11,6 +11,7 @@ import math
 from tinygen.autograd.elementwise import abs, exp, isfinite, power, where
 from tinygen.autograd.primitive import primitive, vocabulary
 from tinygen.autograd.shapes import astype, broadcast_to, concatenate, flip, normal_axes, reshape, transpose
+from tinygen.backend.arrays import errstate
 
 
 @vocabulary
@@ -101,7 +102,8 @@ def logsumexp(xp, x, axis=None, keepdims=False):
     r"""$\log \sum_i e^{x_i}$, without overflow; $-\infty$ for nothing but $-\infty$."""
     top = xp.max(x, axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, 0)
-    y = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    with errstate(xp, divide="ignore"):  # log 0 is what it should be
+        y = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
     return y if keepdims else y.reshape([n for i, n in enumerate(x.shape) if i not in normal_axes(axis, x.ndim)])
 
 
