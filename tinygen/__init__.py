@@ -12,7 +12,7 @@ The engine is `tinygen.autograd`, and its functions are here too. The floors abo
 
 import importlib as _importlib
 
-from tinygen.autograd import *  # noqa: F403  (the names are listed in tinygen.autograd.__all__)
+from tinygen.autograd import *  # noqa: F403
 from tinygen.autograd import linalg
 from tinygen.backend import DeviceError, random
 

@@ -461,7 +461,7 @@ def geometries(draw_):
     groups = draw_(st.integers(1, 2))
     x = (draw_(st.integers(0, 2)), groups * draw_(st.integers(1, 2)), *spatial)
     w = (groups * draw_(st.integers(1, 2)), x[1] // groups, *kernel)
-    return x, w, dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return x, w, tg.Geometry(stride, padding, dilation, groups)
 
 
 def test_convolution_trio(device):
@@ -469,21 +469,21 @@ def test_convolution_trio(device):
 
     @settings(max_examples=20 if device == "cpu" else 5)
     @given(geometries(), seeds)
-    def run(geometry, seed):
-        x_shape, w_shape, options = geometry
+    def run(drawn, seed):
+        x_shape, w_shape, options = drawn
         rng = np.random.default_rng(seed)
         x, w = on(device, rng.normal(size=x_shape)), on(device, rng.normal(size=w_shape))
-        y = tg.convolve(x, w, **options)
+        y = tg.convolve(x, w, options)
         v = on(device, rng.normal(size=y.shape))
-        back = tg.convolve_adjoint(v, w, x_shape[2:], **options)
-        weight = tg.convolve_weight(x, v, w_shape[2:], **options)
+        back = tg.convolve_adjoint(v, w, x_shape[2:], options)
+        weight = tg.convolve_weight(x, v, w_shape[2:], options)
         inner = lambda a, b: float(np.sum(host(a) * host(b)))
         assert inner(y, v) == pytest.approx(inner(back, x), rel=1e-9, abs=1e-9)
         assert inner(y, v) == pytest.approx(inner(weight, w), rel=1e-9, abs=1e-9)
         if seed % 4 == 0 or device != "cpu":
-            tg.check_grads(lambda x, w: tg.convolve(x, w, **options), [x, w])
-            tg.check_grads(lambda v, w: tg.convolve_adjoint(v, w, x_shape[2:], **options), [v, w])
-            tg.check_grads(lambda x, v: tg.convolve_weight(x, v, w_shape[2:], **options), [x, v])
+            tg.check_grads(lambda x, w: tg.convolve(x, w, options), [x, w])
+            tg.check_grads(lambda v, w: tg.convolve_adjoint(v, w, x_shape[2:], options), [v, w])
+            tg.check_grads(lambda x, v: tg.convolve_weight(x, v, w_shape[2:], options), [x, v])
 
     run()
 

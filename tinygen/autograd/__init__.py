@@ -11,7 +11,7 @@ from tinygen.autograd.tensor import Tensor  # first: everything below needs the 
 # isort: split
 from tinygen.autograd import linalg
 from tinygen.autograd.checks import GradientError, check_grads
-from tinygen.autograd.convolution import convolve, convolve_adjoint, convolve_weight, fold, unfold
+from tinygen.autograd.convolution import Geometry, convolve, convolve_adjoint, convolve_weight, fold, unfold
 from tinygen.autograd.creation import (
     arange, as_tensor, eye, from_dlpack, full, linspace, ones, ones_like, tensor, zeros, zeros_like,
 )  # fmt: skip
@@ -37,19 +37,3 @@ from tinygen.autograd.shapes import (
 )  # fmt: skip
 from tinygen.autograd.transforms import checkpoint, hvp, jacobian
 from tinygen.autograd.walk import grad
-
-__all__ = [
-    "GradientError", "GraphError", "REGISTRY", "Tensor", "abs", "add", "all", "any", "arange", "arccos", "arccosh",
-    "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "as_tensor", "astype", "broadcast_to",
-    "ceil", "check_grads", "checkpoint", "clip", "concatenate", "convolve", "convolve_adjoint", "convolve_weight",
-    "cos", "cosh", "cumsum", "detect_anomaly", "diag", "diagonal", "digamma", "divide", "dot", "einsum", "elu",
-    "embedding", "equal", "erf", "exp", "exp2", "expand_dims", "explain", "expm1", "eye", "flip", "floor", "fold",
-    "from_dlpack", "full", "getitem", "grad", "greater", "greater_equal", "hvp", "isfinite", "isnan", "jacobian",
-    "leaky_relu", "less", "less_equal", "lgamma", "linalg", "linspace", "log", "log10", "log1p", "log2",
-    "logaddexp", "logical_and", "logical_not", "logical_or", "logsumexp", "matmul", "max", "maximum", "mean", "min",
-    "minimum", "moveaxis", "multiply", "negative", "no_grad", "norm", "not_equal", "ones", "ones_like", "outer",
-    "pad", "polygamma", "power", "primitive", "prod", "reciprocal", "relu", "repeat", "reshape", "roll", "scatter",
-    "sigmoid", "sign", "sin", "sinh", "softplus", "split", "sqrt", "square", "squeeze", "stack", "std", "subtract",
-    "sum", "swapaxes", "take_along_axis", "tan", "tanh", "tensor", "tensordot", "tile", "trace", "transpose",
-    "tril", "triu", "unfold", "var", "where", "zeros", "zeros_like",
-]  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.autograd.tensor import Tensor, leaf_for
+from tinygen.autograd.tensor import Tensor, variable
 from tinygen.autograd.walk import grad
 from tinygen.backend import arrays as backend
 
@@ -77,12 +77,12 @@ def check_grads(f: Callable, args: Sequence[Any], order: int = 2, *, tolerance: 
         return tuple([x * 0.0 if d is None else d for x, d in zip(xs, found, strict=True)])
 
     points = [raw[i] for i in inputs]
-    outputs = run(*[_leaf(p) for p in points])
+    outputs = run(*[variable(p) for p in points])
     cotangents = [_like(rng.standard_normal(o.shape), o._data) for o in outputs]
-    claimed = [backend.to_numpy(d._data) for d in pull(*map(_leaf, points), *map(Tensor, cotangents))]
+    claimed = [backend.to_numpy(d._data) for d in pull(*map(variable, points), *map(Tensor, cotangents))]
 
     def value(*values: Any) -> float:
-        outs = run(*map(_leaf, values))
+        outs = run(*map(variable, values))
         return float(np.sum([np.vdot(backend.to_numpy(o._data), backend.to_numpy(u))
                              for o, u in zip(outs, cotangents, strict=True)]))  # fmt: skip
 
@@ -137,7 +137,3 @@ def _difference(value, points, k: int, entry: tuple) -> float:
 def _like(host: np.ndarray, array: Any) -> Any:
     """A host array on the device of another array."""
     return backend.asarray(np.asarray(host), device=backend.device_of(array))
-
-
-def _leaf(array: Any) -> Tensor:
-    return Tensor(array, leaf_for(array))

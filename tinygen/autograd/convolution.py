@@ -14,48 +14,51 @@ Each of the three is linear in two of $x$, $w$, $y$, and (2) says what its deriv
 the three. The trio is closed, so there are derivatives of every order. `unfold` and `fold` are a pair of the
 same kind: windows cut out of $x$, and windows added back.
 
-In all of them `stride`, `padding` and `dilation` are tuples with one integer per spatial axis.
+What stride, padding, dilation and groups are is one value, a `Geometry`.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from tinygen.autograd.primitive import primitive, vocabulary
 from tinygen.backend import convolution as backend
 
 
+class Geometry(NamedTuple):
+    """How a kernel meets its input: tuples with one integer per spatial axis, and the number of groups."""
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+
+
 @primitive(
-    lambda g, w, x_shape, stride, padding, dilation, groups: convolve_adjoint(
-        g, w, x_shape[2:], stride, padding, dilation, groups
-    ),
-    lambda g, x, w_shape, stride, padding, dilation, groups: convolve_weight(
-        x, g, w_shape[2:], stride, padding, dilation, groups
-    ),
+    lambda g, w, x_shape, geometry: convolve_adjoint(g, w, x_shape[2:], geometry),
+    lambda g, x, w_shape, geometry: convolve_weight(x, g, w_shape[2:], geometry),
 )
-def convolve(xp, x, w, stride, padding, dilation, groups):
+def convolve(xp, x, w, geometry):
     """(1): x (n, c, *spatial), w (o, c/groups, *kernel) to y (n, o, *positions)."""
-    return backend.convolve(xp, x, w, stride, padding, dilation, groups)
+    return backend.convolve(xp, x, w, *geometry)
 
 
 @primitive(
-    lambda g, w, stride, padding, dilation, groups: convolve(g, w, stride, padding, dilation, groups),
-    lambda g, v, w_shape, stride, padding, dilation, groups: convolve_weight(
-        g, v, w_shape[2:], stride, padding, dilation, groups
-    ),
+    lambda g, w, geometry: convolve(g, w, geometry),
+    lambda g, v, w_shape, geometry: convolve_weight(g, v, w_shape[2:], geometry),
 )
-def convolve_adjoint(xp, v, w, spatial, stride, padding, dilation, groups):
+def convolve_adjoint(xp, v, w, spatial, geometry):
     """(2): v (n, o, *positions), w (o, c/groups, *kernel) to (n, c, *spatial)."""
-    return backend.convolve_adjoint(xp, v, w, spatial, stride, padding, dilation, groups)
+    return backend.convolve_adjoint(xp, v, w, spatial, *geometry)
 
 
 @primitive(
-    lambda g, v, x_shape, stride, padding, dilation, groups: convolve_adjoint(
-        v, g, x_shape[2:], stride, padding, dilation, groups
-    ),
-    lambda g, x, stride, padding, dilation, groups: convolve(x, g, stride, padding, dilation, groups),
+    lambda g, v, x_shape, geometry: convolve_adjoint(v, g, x_shape[2:], geometry),
+    lambda g, x, geometry: convolve(x, g, geometry),
 )
-def convolve_weight(xp, x, v, kernel, stride, padding, dilation, groups):
+def convolve_weight(xp, x, v, kernel, geometry):
     """(2): x (n, c, *spatial), v (n, o, *positions) to (o, c/groups, *kernel)."""
-    return backend.convolve_weight(xp, x, v, kernel, stride, padding, dilation, groups)
+    return backend.convolve_weight(xp, x, v, kernel, *geometry)
 
 
 @primitive(lambda g, x_shape, stride, dilation: fold(g, x_shape[2:], stride, dilation))

@@ -29,19 +29,14 @@ def tensor(array: Any, *, requires_grad: bool = False, device: str | None = None
     return Tensor(data, leaf_for(data) if requires_grad else None)
 
 
-def _filled(name: str, shape: Any, dtype: Any, device: str, requires_grad: bool, *arguments: Any) -> Tensor:
-    data = backend.asarray(getattr(np, name)(shape, *arguments, dtype=dtype), device=device)
-    return Tensor(data, leaf_for(data) if requires_grad else None)
-
-
 def zeros(shape, *, dtype="float32", device="cpu", requires_grad=False) -> Tensor:
     """Zeros of a shape (an integer or a tuple)."""
-    return _filled("zeros", shape, dtype, device, requires_grad)
+    return full(shape, 0, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def ones(shape, *, dtype="float32", device="cpu", requires_grad=False) -> Tensor:
     """Ones of a shape (an integer or a tuple)."""
-    return _filled("ones", shape, dtype, device, requires_grad)
+    return full(shape, 1, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def full(shape, fill_value, *, dtype="float32", device="cpu", requires_grad=False) -> Tensor:

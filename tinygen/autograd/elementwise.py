@@ -65,11 +65,7 @@ def sqrt(xp, x):
     return xp.sqrt(x)
 
 
-@primitive(
-    lambda g, a, b: g * b * power(a, one_less(b)),
-    lambda g, y, a: g * y * log_or_zero(a),
-    domain="positive",
-)
+@primitive(lambda g, a, b: g * b * power(a, one_less(b)), lambda g, y, a: g * y * log_or_zero(a), domain="positive")
 def power(xp, a, b):
     """The power $a^b$. A constant exponent may have any base; its derivative at $0^0$ is 0."""
     return xp.power(a, b)
@@ -117,9 +113,7 @@ def ceil(xp, x):
 
 
 @primitive(
-    lambda g, a, b: g * (a > b) + 0.5 * g * (a == b),
-    lambda g, a, b: g * (a < b) + 0.5 * g * (a == b),
-    domain="apart",
+    lambda g, a, b: g * (a > b) + 0.5 * g * (a == b), lambda g, a, b: g * (a < b) + 0.5 * g * (a == b), domain="apart"
 )
 def maximum(xp, a, b):
     """The larger of two; at a tie each gets half of the gradient."""
@@ -127,9 +121,7 @@ def maximum(xp, a, b):
 
 
 @primitive(
-    lambda g, a, b: g * (a < b) + 0.5 * g * (a == b),
-    lambda g, a, b: g * (a > b) + 0.5 * g * (a == b),
-    domain="apart",
+    lambda g, a, b: g * (a < b) + 0.5 * g * (a == b), lambda g, a, b: g * (a > b) + 0.5 * g * (a == b), domain="apart"
 )
 def minimum(xp, a, b):
     """The smaller of two; at a tie each gets half of the gradient."""

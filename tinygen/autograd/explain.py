@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.autograd.graph import FREED, GraphError, Leaf, Part, mode
-from tinygen.autograd.modes import call_sites
-from tinygen.autograd.primitive import describe
+from tinygen.autograd.graph import FREED, GraphError, Leaf, Part
+from tinygen.autograd.modes import call_sites, no_grad
 from tinygen.autograd.symbols import rules
 from tinygen.autograd.tensor import Tensor
-from tinygen.autograd.walk import _contributions, _pay, _seeds, ancestors
+from tinygen.autograd.walk import _collect, _contributions, _pay, _seeds, ancestors
 from tinygen.backend import arrays as backend
 
 
@@ -84,18 +83,13 @@ def explain(loss: Tensor | Callable[[], Tensor]) -> Explanation:
     labels = _labels(order)
     grads: dict = dict(seeds)
     rows = []
-    before, mode.record = mode.record, 0
-    try:
+    with no_grad():
         for node in reversed(order):
             g = grads.pop(node, None)
-            if type(node) is Part:
-                if g is not None:
-                    held = grads.setdefault(node.parents[0], [None] * node.parents[0].rule.primitive.outputs)
-                    held[node.index] = g
-                continue
-            rows.append(_row(node, g, grads, uses, labels))
-    finally:
-        mode.record = before
+            if type(node) is not Part:
+                rows.append(_row(node, g, grads, uses, labels))
+            elif g is not None:
+                _collect(grads, node, g)
     return Explanation(rows, _notes(rows))
 
 
@@ -117,7 +111,6 @@ def _row(node: Any, g: Any, grads: dict, uses: Counter, labels: dict) -> Row:
         return Row(labels[node], "leaf", [], node.shape, _norm(g), uses[node], [], [], "", _trouble(g))
     if node.saved is FREED:
         raise GraphError("explain: the graph was freed by a backward pass; explain first, or retain_graph=True")
-    g = tuple(g) if type(g) is list else g
     primitive = node.rule.primitive
     sums = []
     if g is not None:
@@ -126,14 +119,12 @@ def _row(node: Any, g: Any, grads: dict, uses: Counter, labels: dict) -> Row:
                 if c.shape != p.shape:
                     sums.append(f"Σ {c.shape}→{p.shape}")
                 _pay(grads, set(), p, c)
-    shape = node.shape if node.shape is not None else ()
-    wanted = [i for i, p in enumerate(node.parents) if p is not None]
     lines = [s.text for s in rules(primitive)]
     if not primitive.formula and len(lines) == len(node.parents):
-        lines = [lines[i] for i in wanted]
-    inputs = [labels.get(p, "constant") if p is not None else "constant" for p in node.parents]
+        lines = [line for line, p in zip(lines, node.parents, strict=True) if p is not None]
+    inputs = [labels.get(p, "constant") for p in node.parents]
     trouble = _trouble(g) or ("a kept value is NaN or Inf" if _broken(node) else "")
-    site = getattr(node, "site", "")
+    shape, site = node.shape or (), getattr(node, "site", "")
     return Row(labels[node], primitive.name, inputs, shape, _norm(g), uses[node] or 1, lines, sums, site, trouble)
 
 
@@ -171,6 +162,3 @@ def _notes(rows: list[Row]) -> list[str]:
     if rows and not any(r.site for r in rows if r.op != "leaf"):
         notes.append("for the column 'where', explain a function: tg.explain(lambda: loss_of(batch))")
     return notes
-
-
-__all__ = ["Explanation", "Row", "describe", "explain"]

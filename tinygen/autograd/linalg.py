@@ -208,20 +208,12 @@ def solve(a, b):
 
 
 @primitive(
-    lambda g, a, y, lower, transposed: (
-        -triangle(back_product(_solve_triangular(a, g, lower, flipped(transposed)), y, transposed), lower)
-    ),
-    lambda g, a, lower, transposed: _solve_triangular(a, g, lower, flipped(transposed)),
+    lambda g, a, y, lower: -triangle(_solve_triangular(mT(a), g, other(lower)) @ mT(y), lower),
+    lambda g, a, lower: _solve_triangular(mT(a), g, other(lower)),
 )
-def _solve_triangular(xp, a, b, lower, transposed):
-    r"""$L^{-1} b$, or $L^{-\top} b$ when `transposed`, with $L$ the lower (or upper) triangle of a."""
-    return linear.solve_triangular(xp, a, b, lower, transposed)
-
-
-@vocabulary
-def back_product(z, y, transposed):
-    r"""$z y^\top$, or $y z^\top$ when the system was transposed."""
-    return y @ mT(z) if transposed else z @ mT(y)
+def _solve_triangular(xp, a, b, lower):
+    r"""$L^{-1} b$, with $L$ the lower (or upper) triangle of a."""
+    return linear.solve_triangular(xp, a, b, lower, False)
 
 
 @vocabulary
@@ -231,19 +223,22 @@ def triangle(x, lower):
 
 
 @vocabulary
-def flipped(flag):
-    """The other case."""
-    return not flag
+def other(lower):
+    """The other triangle: a transposed lower triangle is an upper one."""
+    return not lower
 
 
 def solve_triangular(a, b, *, lower=True, transposed=False):
-    r"""The solution x of $a x = b$ (of $a^\top x = b$ when `transposed`), reading only one triangle of a.
+    r"""The solution x of $a x = b$ (of $a^\top x = b$ when `transposed`), reading only the named triangle of a.
 
     a (..., n, n); b a vector (n,), or matrices (..., n, k).
     """
-    if len(b.shape) == 1:
-        return squeeze(_solve_triangular(a, expand_dims(b, -1), lower, transposed), -1)
-    return _solve_triangular(a, b, lower, transposed)
+    a, lower = (mT(a), not lower) if transposed else (a, lower)
+    return (
+        squeeze(_solve_triangular(a, expand_dims(b, -1), lower), -1)
+        if len(b.shape) == 1
+        else _solve_triangular(a, b, lower)
+    )
 
 
 # ---- factorisations of symmetric matrices ---------------------------------------------------------------
@@ -256,19 +251,21 @@ def symmetric(x):
 
 
 @vocabulary
+def under(y, x):
+    r"""$y^{-\top} x$ for a lower triangle y."""
+    return _solve_triangular(mT(y), x, False)
+
+
+@vocabulary
 def lower_half(x):
     """The lower triangle, with half of the diagonal."""
     return (tril(x) + tril(x, -1)) / 2
 
 
 @primitive(
-    lambda g, y: symmetric(
-        _solve_triangular(
-            y, mT(_solve_triangular(y, mT(lower_half(mT(y) @ tril(g))), True, True)), True, True
-        )
-    ),
+    lambda g, y: symmetric(under(y, mT(under(y, mT(lower_half(mT(y) @ tril(g))))))),
     formula=r"\bar x = \operatorname{symmetric}(y^{-\top}\, \operatorname{lower\_half}(y^\top \bar y)\, y^{-1})",
-)  # fmt: skip
+)
 def cholesky(xp, x):
     r"""The lower triangular $L$ with $L L^\top$ = the symmetric part of x, which must be positive definite."""
     return linear.cholesky(xp, (x + x.swapaxes(-1, -2)) / 2)

@@ -1,4 +1,4 @@
-"""Switches: `no_grad`, and `detect_anomaly`."""
+"""Switches: `no_grad`, `detect_anomaly`, and `call_sites`. Each holds for this thread, as a `with` or a decorator."""
 
 from __future__ import annotations
 
@@ -9,34 +9,28 @@ from tinygen.autograd.graph import mode
 
 
 @contextlib.contextmanager
-def no_grad() -> Iterator[None]:
-    """Record nothing inside: results of Tensors are Tensors without a past. Also a decorator; per thread."""
-    before, mode.record = mode.record, 0
-    try:
-        yield
-    finally:
-        mode.record = before
-
-
-@contextlib.contextmanager
-def detect_anomaly() -> Iterator[None]:
-    """Stop at the first NaN or Inf, in a value or in a gradient, naming the operation and the line that called it.
-
-    Inside, every operation also remembers its file and line, which `explain` shows. Slow: it looks at every number.
-    """
+def _switched(record: int, anomaly: bool) -> Iterator[None]:
     before = mode.record, mode.anomaly
-    mode.record, mode.anomaly = 2, True
+    mode.record, mode.anomaly = record, anomaly
     try:
         yield
     finally:
         mode.record, mode.anomaly = before
 
 
-@contextlib.contextmanager
-def call_sites() -> Iterator[None]:
+def no_grad() -> contextlib.AbstractContextManager[None]:
+    """Record nothing inside: results of Tensors are Tensors without a past."""
+    return _switched(0, mode.anomaly)
+
+
+def detect_anomaly() -> contextlib.AbstractContextManager[None]:
+    """Stop at the first NaN or Inf, in a value or in a gradient, naming the operation and the line that called it.
+
+    Inside, every operation also remembers its file and line. Slow: it looks at every number.
+    """
+    return _switched(2, True)
+
+
+def call_sites() -> contextlib.AbstractContextManager[None]:
     """Remember the file and line of every operation inside, for `explain`."""
-    before, mode.record = mode.record, 2
-    try:
-        yield
-    finally:
-        mode.record = before
+    return _switched(2, mode.anomaly)

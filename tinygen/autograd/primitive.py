@@ -46,15 +46,13 @@ REGISTRY: dict[str, Primitive] = {}
 
 
 class Symbolic:
-    """Base of what stands in for an array without being one (a symbol that prints, say)."""
+    """Base of what stands in for an array without being one (a symbol that prints, say).
 
-    def apply(self, primitive: Primitive, arrays: tuple, options: tuple) -> Any:
-        """The result of `primitive` on these inputs, at least one of which is like `self`."""
-        raise TypeError(f"{primitive.name} does not know {type(self).__name__}")
+    It answers to `apply(primitive, arrays, options)` and, for helpers marked by `vocabulary`, `call(name, arguments)`.
+    """
 
-    def call(self, name: str, arguments: tuple) -> Any:
-        """The result of the helper called `name` (see `vocabulary`)."""
-        raise TypeError(f"{name} does not know {type(self).__name__}")
+    apply: Callable
+    call: Callable
 
 
 def primitive(
@@ -105,8 +103,11 @@ class Primitive:
         self.formula = formula
         parameters = list(inspect.signature(forward).parameters.values())[1:]
         self.variadic = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
-        count = 1 if self.variadic else len(vjps) if joint is None else _count_arrays(parameters)
         names = [p.name for p in parameters]
+        if joint is None:
+            count = len(vjps)
+        else:  # the array inputs are the parameters before the first one with a default
+            count = 1 if self.variadic else sum(p.default is p.empty for p in parameters)
         self.arrays, self.options = names[:count], names[count:]
         if self.variadic:  # options by position, as everywhere
             self.forward = lambda xp, *values: forward(
@@ -129,7 +130,7 @@ class Primitive:
     def rule(self, wants: tuple[bool, ...]) -> Rule | None:
         """The rule for these wishes, one flag an input; None where there is no gradient to pass."""
         if wants not in self.rules:
-            possible = any(wants) and (self.joint is not None or any(map(_and, wants, self.vjps)))
+            possible = any(wants) if self.joint else any(w and v for w, v in zip(wants, self.vjps, strict=True))
             self.rules[wants] = Rule(self, wants) if possible else None
         return self.rules[wants]
 
@@ -138,6 +139,8 @@ class Primitive:
         for a in arrays:
             if type(a) is Tensor:
                 return self.record(arrays, options)
+        if len(arrays) == 1 and type(arrays[0]) in MODULES and not self.saves:  # the short way of a backward pass
+            return self.forward(MODULES[type(arrays[0])], *arrays, *options)
         for a in (*arrays, *options):
             if isinstance(a, Symbolic):
                 return a.apply(self, arrays, options)
@@ -150,8 +153,11 @@ class Primitive:
 
     def record(self, arrays: tuple, options: tuple) -> Any:
         """Run the forward on the Tensors' arrays and note how to come back."""
-        raw = tuple([a._data if type(a) is Tensor else _weak(a) for a in arrays])
-        parents = tuple([a._node if type(a) is Tensor else None for a in arrays])
+        if len(arrays) == 1:
+            raw, parents = (arrays[0]._data,), (arrays[0]._node,)
+        else:
+            raw = tuple([a._data if type(a) is Tensor else _weak(a) for a in arrays])
+            parents = tuple([a._node if type(a) is Tensor else None for a in arrays])
         try:
             xp = MODULES[type(raw[0])] if len(raw) == 1 else array_module(*raw)
             out = self.forward(xp, *raw, *options)
@@ -161,7 +167,7 @@ class Primitive:
         if self.saves:
             out, saved = out
         if mode.anomaly:
-            check_finite(self, out)
+            check_finite(out, f"the value of {self.name} ({call_site()})")
         several = self.outputs > 1
         if not several and not is_array(out):  # NumPy turns 0-d arrays into scalars
             out = xp.asarray(out)
@@ -175,6 +181,10 @@ class Primitive:
         if mode.record == 2:
             node.site = call_site()
         return _wrap(xp, out, node) if several else Tensor(out, node)
+
+    def array_name(self, k: int) -> str:
+        """The name of the k-th input; of all inputs, where there may be any number."""
+        return self.arrays[0 if self.variadic else k]
 
     def shape_of(self, name: str, inputs: tuple) -> tuple:
         """The shape of the input called `name`; a tuple of shapes where it stands for several arrays."""
@@ -209,13 +219,15 @@ class Rule:
         #: names of what is kept, in order
         self.kept = [n for n in row.slots if n in named]
         places = [row.slots.index(n) for n in self.kept]
-        self.pick = itemgetter(*places) if places else _nothing
+        self.pick = itemgetter(*places) if places else lambda slots: None
         #: (position of an input, its vjp as a function of (g, saved))
-        self.pulls = [(i, _adapt(v, self.kept)) for i, v in vjps]
+        self.pulls = [
+            (i, v if vjp_names(v) == self.kept and len(self.kept) == 1 else _adapt(v, self.kept)) for i, v in vjps
+        ]
         #: all vjps at once, as a function of (g, saved, needs), where the row has that
         self.joint = None if row.joint is None else _adapt(row.joint, self.kept)
         #: positions of the inputs whose values are kept
-        self.holds = tuple([k for k, a in enumerate(row.arrays) if a in named and not row.variadic])
+        self.holds = tuple([k for k in range(len(wants)) if row.array_name(k) in named])
 
     def values(self, saved: Any) -> tuple:
         """The kept values as a tuple, in the order of `kept`."""
@@ -229,7 +241,7 @@ class Rule:
                 value = tuple([Tensor(v, Part(node, i, v.shape, v.dtype)) for i, v in enumerate(value)])
             elif name == "y":
                 value = Tensor(value, node)
-            elif name == "arrays" and row.variadic:
+            elif name in row.arrays and row.variadic:
                 value = tuple([v if p is None else Tensor(v, p) for v, p in zip(value, node.parents, strict=True)])
             elif name in row.arrays:
                 parent = node.parents[row.arrays.index(name)]
@@ -245,25 +257,9 @@ def vjp_names(vjp: Callable) -> list[str]:
 
 def _adapt(vjp: Callable, kept: list[str]) -> Callable:
     """Turn `vjp(g, name, ...)` into `pull(g, saved, needs)`: each name becomes a place in `saved`."""
-    if vjp_names(vjp) == kept and len(kept) == 1:
-        return vjp
     place = {n: f"s[{k}]" if len(kept) > 1 else "s" for k, n in enumerate(kept)} | {"needs": "needs"}
     arguments = ", ".join(["g", *(place[n] for n in vjp_names(vjp))])
     return eval(f"lambda g, s, needs=None: vjp({arguments})", {"vjp": vjp, "__name__": __name__})
-
-
-def _count_arrays(parameters: list[inspect.Parameter]) -> int:
-    """With a joint vjp, the array inputs are the parameters before the first one with a default."""
-    required = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
-    return len(required)
-
-
-def _nothing(_slots: tuple) -> None:
-    return None
-
-
-def _and(want: bool, vjp: Callable | None) -> bool:
-    return want and vjp is not None
 
 
 def _weak(value: Any) -> Any:
@@ -352,11 +348,12 @@ def _general(row: Primitive) -> Callable:
     return call
 
 
-def check_finite(row: Primitive, out: Any) -> None:
-    """Inside `detect_anomaly`: refuse an output that is not finite, naming the call."""
-    for value in out if isinstance(out, tuple) else (out,):
-        if value.dtype.kind == "f" and not array_module(value).isfinite(value).all():
-            raise GraphError(f"{row.name} at {call_site()} gave NaN or Inf")
+def check_finite(values: Any, where: str) -> None:
+    """Inside `detect_anomaly`: refuse values that are not finite."""
+    for v in values if isinstance(values, tuple) else (values,):
+        raw = v._data if type(v) is Tensor else v
+        if raw.dtype.kind == "f" and not array_module(raw).isfinite(raw).all():
+            raise GraphError(f"{where} is NaN or Inf")
 
 
 def describe(value: Any) -> str:

@@ -373,6 +373,11 @@ class Tensor:
         return self if arrays.on_device(self._data, device) else move(self, device)
 
 
+def variable(data: Any) -> Tensor:
+    """A leaf on the very memory of an array."""
+    return Tensor(data, leaf_for(data))
+
+
 def leaf_for(data: Any, name: str | None = None) -> Leaf:
     """A leaf for an array that wants a gradient; refuses integers, which have none."""
     if data.dtype.kind != "f":

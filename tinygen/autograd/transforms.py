@@ -14,7 +14,7 @@ from tinygen.autograd.graph import Node, Part, creation_number, mode
 from tinygen.autograd.primitive import describe
 from tinygen.autograd.reductions import sum
 from tinygen.autograd.shapes import reshape, stack
-from tinygen.autograd.tensor import Tensor, leaf_for
+from tinygen.autograd.tensor import Tensor, variable
 from tinygen.autograd.walk import grad, walk
 from tinygen.backend.random import watch_draws
 
@@ -50,8 +50,7 @@ def _input(x: Any) -> Tensor:
     """x as something to differentiate by: itself if it is recorded, else a new leaf of its values."""
     if isinstance(x, Tensor) and x._node is not None:
         return x
-    data = as_tensor(x)._data.copy()
-    return Tensor(data, leaf_for(data))
+    return variable(as_tensor(x)._data.copy())
 
 
 class Recomputation:
@@ -68,14 +67,21 @@ class Recomputation:
     kept: list[str] = []
 
     def __init__(self, f: Callable, args: tuple, outputs: int, parents: tuple, states: dict):
-        self.primitive = self  # it is its own row
         self.f, self.args, self.outputs, self.states = f, args, outputs, states
         self.holds = tuple(range(len(parents)))
-        self.arrays = ["input"] * len(parents)
+
+    @property
+    def primitive(self) -> Recomputation:
+        """It is its own row (asked for, not kept: that would be a reference cycle)."""
+        return self
 
     def values(self, saved: Any) -> tuple:
         """Nothing is kept."""
         return ()
+
+    def array_name(self, k: int) -> str:
+        """What it is called in messages."""
+        return f"input {k}"
 
     def contributions(self, node: Node, g: Any, create_graph: bool) -> Iterable[tuple[Any, Any]]:
         """Pairs (what f reached, its gradient)."""
@@ -83,16 +89,20 @@ class Recomputation:
         before = mode.record, mode.rewinding
         mode.record, mode.rewinding = before[0] or 1, True
         try:
-            for generator, state in self.states.items():
-                generator.state = state
+            _rewind(self.states)
             out = self.f(*self.args)
         finally:
             mode.record, mode.rewinding = before
-            for generator, state in now.items():
-                generator.state = state
-        outs, cotangents = (out, g) if self.outputs > 1 else ((out,), (g,))
-        seeds = [(o._node, c) for o, c in zip(outs, cotangents, strict=True) if c is not None and o._node is not None]
+            _rewind(now)
+        outs = out if isinstance(out, tuple) else (out,)
+        seeds = [(o._node, c) for o, c in zip(outs, g, strict=True) if c is not None and o._node is not None]
         return walk(seeds, set(node.parents), create_graph=create_graph, stop=True).items()
+
+
+def _rewind(states: dict) -> None:
+    """Put every Generator where the state says."""
+    for generator, state in states.items():
+        generator.state = state
 
 
 def checkpoint(f: Callable, *args: Any) -> Any:
@@ -114,17 +124,9 @@ def checkpoint(f: Callable, *args: Any) -> Any:
     parents = _reached([o._node for o in outs if o._node is not None], start)
     if not parents:
         return out
-    several = len(outs) > 1
-    rule = Recomputation(f, args, len(outs), parents, dict(states))
-    if not several:
-        only = outs[0]
-        return _as_given(out, (Tensor(only._data, Node(rule, parents, None, only.shape, only.dtype)),))
-    node = Node(rule, parents, None, None, None)
-    return tuple([Tensor(o._data, Part(node, i, o.shape, o.dtype)) for i, o in enumerate(outs)])
-
-
-def _as_given(out: Any, outs: tuple) -> Any:
-    return outs if isinstance(out, tuple) else outs[0]
+    node = Node(Recomputation(f, args, len(outs), parents, dict(states)), parents, None, None, None)
+    results = tuple([Tensor(o._data, Part(node, i, o.shape, o.dtype)) for i, o in enumerate(outs)])
+    return results if isinstance(out, tuple) else results[0]
 
 
 def _reached(roots: list, start: int) -> tuple:

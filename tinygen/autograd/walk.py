@@ -21,11 +21,11 @@ from operator import attrgetter
 from typing import Any
 
 from tinygen.autograd.graph import FREED, GraphError, Leaf, Node, Part, last_change, mode
-from tinygen.autograd.primitive import Rule, describe
+from tinygen.autograd.primitive import Rule, check_finite, describe
 from tinygen.autograd.reductions import sum as sum_over
 from tinygen.autograd.shapes import reshape
 from tinygen.autograd.tensor import Tensor
-from tinygen.backend.arrays import array_module, asarray, device_of, is_array
+from tinygen.backend.arrays import MODULES, asarray, device_of, is_array
 
 _age = attrgetter("seq")
 
@@ -72,10 +72,11 @@ def grad(
         if found.get(x._node) is None and not allow_unused:
             raise GraphError(f"grad: the outputs do not depend on inputs[{i}] ({describe(x)}); "
                              "allow_unused=True gives None for it")  # fmt: skip
-    results = tuple([_as_tensor(found.get(x._node), x) for x in xs])
-    if not create_graph and len(set(map(id, results))) < len(results):  # one input asked for twice
-        results = tuple([Tensor(r._data.copy(), None) if r is not None else None for r in results])
-    return results[0] if single else results
+    results = [found.get(x._node) for x in xs]
+    if not create_graph:
+        shared = len(found) < len(xs)  # one input asked for twice
+        results = [None if g is None else Tensor(g.copy() if shared else g) for g in results]
+    return results[0] if single else tuple(results)
 
 
 def backward(output: Tensor, grad_output: Any = None, *, create_graph=False, retain_graph=None) -> None:
@@ -152,7 +153,8 @@ def walk(
                 for p, c in _contributions(node, g, leading, create_graph):
                     if c is not None and p in leading:
                         if mode.anomaly:
-                            _finite(c, node)
+                            site = getattr(node, "site", "called outside detect_anomaly")
+                            check_finite(c, f"the gradient that {rule.primitive.name} ({site}) sends back")
                         _pay(grads, owned, p, c)
             else:
                 for i, pull in rule.pulls:
@@ -232,7 +234,7 @@ def _usable(node: Node) -> None:
         p = node.parents[i]
         if p is not None and p.version > node.seq:
             raise GraphError(
-                f"{name}: its input {node.rule.primitive.arrays[i]}, a leaf of shape {p.shape}, was changed "
+                f"{name}: its input {node.rule.primitive.array_name(i)}, a leaf of shape {p.shape}, was changed "
                 "(by an optimiser, assign or load_state_dict) after this use; compute the loss anew"
             )
 
@@ -274,14 +276,6 @@ def _through_composition(g: Any, node: Node) -> Iterable[tuple[Any, Any]]:
     return found.items()
 
 
-def _finite(g: Any, node: Node) -> None:
-    """Inside `detect_anomaly`: refuse a gradient that is not finite, naming the operation."""
-    raw = g._data if type(g) is Tensor else g
-    if raw.dtype.kind == "f" and not array_module(raw).isfinite(raw).all():
-        site = getattr(node, "site", "a call outside detect_anomaly")
-        raise GraphError(f"the gradient going back through {node.rule.primitive.name} ({site}) is NaN or Inf")
-
-
 def _seeds(roots: list[Tensor], cotangents: Any, create_graph: bool) -> list[tuple[Any, Any]]:
     """The pairs (node, cotangent) that a backward pass starts from."""
     if cotangents is None:
@@ -299,7 +293,7 @@ def _seeds(roots: list[Tensor], cotangents: Any, create_graph: bool) -> list[tup
             if root.size != 1:
                 raise GraphError(f"grad: output {i} has shape {root.shape}; only a scalar can do without "
                                  "grad_outputs (take a sum or a mean, or give a cotangent of its shape)")  # fmt: skip
-            g = array_module(root._data).ones(root.shape, root.dtype)
+            g = MODULES[type(root._data)].ones(root.shape, root.dtype)
             seeds.append((root._node, Tensor(g, None) if create_graph else g))
             continue
         raw = g._data if isinstance(g, Tensor) else asarray(g, root.dtype, device_of(root._data))
@@ -322,7 +316,3 @@ def _separate(found: dict) -> None:
             g = g.copy()
         seen.add(id(g))
         found[node] = g
-
-
-def _as_tensor(g: Any, x: Tensor) -> Tensor | None:
-    return g if g is None or isinstance(g, Tensor) else Tensor(g, None)

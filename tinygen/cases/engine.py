@@ -144,11 +144,15 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
 def convolution_cases(rng: np.random.Generator) -> Iterator[Case]:
     """The trio and the pair on geometries where every option matters."""
     n = rng.normal
-    wide = dict(stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2)
+    wide = tg.Geometry(stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2)
     x, w, y = n(size=(2, 4, 5, 6)), n(size=(6, 2, 3, 2)), n(size=(2, 6, 3, 4))
-    yield Case("convolve", lambda x, w: tg.convolve(x, w, **wide), (x, w))
-    yield Case("convolve", lambda x, w: tg.convolve(x, w, (3,), (2,), (1,), 1), (n(size=(2, 2, 7)), n(size=(3, 2, 4))))
-    yield Case("convolve_adjoint", lambda y, w: tg.convolve_adjoint(y, w, (5, 6), **wide), (y, w))
-    yield Case("convolve_weight", lambda x, y: tg.convolve_weight(x, y, (3, 2), **wide), (x, y))
+    yield Case("convolve", lambda x, w: tg.convolve(x, w, wide), (x, w))
+    yield Case(
+        "convolve",
+        lambda x, w: tg.convolve(x, w, tg.Geometry((3,), (2,), (1,))),
+        (n(size=(2, 2, 7)), n(size=(3, 2, 4))),
+    )
+    yield Case("convolve_adjoint", lambda y, w: tg.convolve_adjoint(y, w, (5, 6), wide), (y, w))
+    yield Case("convolve_weight", lambda x, y: tg.convolve_weight(x, y, (3, 2), wide), (x, y))
     yield Case("unfold", lambda x: tg.unfold(x, (3, 2), (2, 1), (1, 2)), (x,))
     yield Case("fold", lambda v: tg.fold(v, (5, 6), (2, 1), (1, 1)), (n(size=(1, 2, 2, 5, 3, 2)),))

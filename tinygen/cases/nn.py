@@ -39,5 +39,9 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("log_softmax", lambda x: F.log_softmax(x, 0), (logits,))
     yield Case("mse_loss", F.mse_loss, (logits, n(size=(4, 3))))
     yield Case("cross_entropy", lambda x: F.cross_entropy(x, np.array([0, 2, 1, 1])), (logits,))
-    yield Case("cross_entropy", lambda x, t: F.cross_entropy(x, t, reduction="sum"), (logits, rng.dirichlet(np.ones(3), 4)))
-    yield Case("binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits, (logits, rng.uniform(size=(4, 3))))
+    yield Case(
+        "cross_entropy", lambda x, t: F.cross_entropy(x, t, reduction="sum"), (logits, rng.dirichlet(np.ones(3), 4))
+    )
+    yield Case(
+        "binary_cross_entropy_with_logits", F.binary_cross_entropy_with_logits, (logits, rng.uniform(size=(4, 3)))
+    )
