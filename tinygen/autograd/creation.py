@@ -20,6 +20,8 @@ def tensor(array: Any, *, requires_grad: bool = False, device: str | None = None
     device : "cpu", "cuda", "cuda:1"; by default where `array` is
     """
     array = array._data if isinstance(array, Tensor) else array
+    if isinstance(array, list | tuple) and any(isinstance(a, Tensor) for a in array):
+        raise TypeError("tensor: a list of Tensors is joined by tg.stack or tg.concatenate")
     if dtype is None and not backend.is_array(array):
         found = np.asarray(array).dtype
         dtype = np.float32 if found.kind == "f" else found

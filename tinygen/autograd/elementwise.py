@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 from tinygen.autograd.primitive import primitive, vocabulary
+from tinygen.autograd.tensor import Tensor
 from tinygen.backend import special
 
 # ---- arithmetic -----------------------------------------------------------------------------------------
@@ -133,6 +134,8 @@ def clip(xp, x, a_min=None, a_max=None):
     """x, but at least `a_min` and at most `a_max` (numbers or arrays, or None); derivative 1 at the bounds."""
     if a_min is None and a_max is None:
         raise ValueError("clip: a_min, a_max or both are wanted")
+    if isinstance(a_min, Tensor) or isinstance(a_max, Tensor):
+        raise TypeError("clip: its bounds are constants; tg.maximum and tg.minimum take Tensors")
     return xp.clip(x, a_min, a_max)
 
 

@@ -19,7 +19,7 @@ from tinygen.autograd.graph import FREED, GraphError, Leaf, Part
 from tinygen.autograd.modes import call_sites, no_grad
 from tinygen.autograd.symbols import rules
 from tinygen.autograd.tensor import Tensor
-from tinygen.autograd.walk import _collect, _contributions, _pay, _seeds, ancestors
+from tinygen.autograd.walk import _collect, _contributions, _pay, _seeds, ancestors, fit
 from tinygen.backend import arrays as backend
 
 
@@ -118,10 +118,11 @@ def _row(node: Any, g: Any, grads: dict, uses: Counter, labels: dict) -> Row:
             if p is not None and c is not None:
                 if c.shape != p.shape:
                     sums.append(f"Σ {c.shape}→{p.shape}")
-                _pay(grads, set(), p, c)
+                _pay(grads, set(), p, fit(c, p, node.rule))
     lines = [s.text for s in rules(primitive)]
-    if not primitive.formula and len(lines) == len(node.parents):
-        lines = [line for line, p in zip(lines, node.parents, strict=True) if p is not None]
+    paid = [p for p, v in zip(node.parents, primitive.vjps or node.parents, strict=False) if v is not None or p is None]
+    if len(lines) == len(paid):  # a line for each input that can have a gradient: those of constants go
+        lines = [line for line, p in zip(lines, paid, strict=True) if p is not None]
     inputs = [labels.get(p, "constant") for p in node.parents]
     trouble = _trouble(g) or ("a kept value is NaN or Inf" if _broken(node) else "")
     shape, site = node.shape or (), getattr(node, "site", "")

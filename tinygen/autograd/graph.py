@@ -12,6 +12,9 @@ import itertools
 import sys
 import threading
 from typing import Any
+from weakref import WeakValueDictionary
+
+from tinygen.backend.arrays import is_array, memory_of
 
 creation_number = itertools.count(1).__next__
 
@@ -20,9 +23,21 @@ creation_number = itertools.count(1).__next__
 _last_change = [0]
 
 
+#: the leaves that have changed, by the memory they lie in
+_changed: WeakValueDictionary[int, Leaf] = WeakValueDictionary()
+
+
 def last_change() -> int:
     """When a leaf was last changed, as a creation number."""
     return _last_change[0]
+
+
+def changed_since(kept: Any, seq: int) -> Leaf | None:
+    """A leaf that has changed since `seq` and whose memory one of the kept arrays shares (as a view, say)."""
+    if isinstance(kept, tuple | list):
+        return next((leaf for k in kept if (leaf := changed_since(k, seq)) is not None), None)
+    leaf = _changed.get(memory_of(kept)) if is_array(kept) else None
+    return leaf if leaf is not None and leaf.version > seq else None
 
 
 class GraphError(RuntimeError):
@@ -55,16 +70,16 @@ class Leaf:
         self.grad: Any = None
         self.name = name
 
-    def touch(self) -> None:
-        """Note that the value changes now: what was recorded before, and holds it, is stale."""
+    def touch(self, array: Any) -> None:
+        """Note that the value, which lies in `array`, changes now: what was recorded before and kept it is stale."""
         self.version = _last_change[0] = creation_number()
+        _changed[memory_of(array)] = self
 
 
 class Node:
     """One recorded operation: its rule, its parents, and what its vjps named."""
 
     __slots__ = ("seq", "rule", "parents", "saved", "shape", "dtype", "site", "__weakref__")
-    version = 0  # a computed value never changes
 
     def __init__(self, rule, parents, saved, shape, dtype):
         self.seq = creation_number()
@@ -80,7 +95,6 @@ class Part:
 
     __slots__ = ("seq", "parents", "index", "shape", "dtype", "__weakref__")
     rule = None
-    version = 0
 
     def __init__(self, node: Node, index: int, shape, dtype):
         self.seq = creation_number()

@@ -7,9 +7,7 @@ writing; and the adjoint of adding is reading.
 
 from __future__ import annotations
 
-import numpy as np
-
-from tinygen.autograd.primitive import primitive
+from tinygen.autograd.primitive import arraylike, primitive
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend import arrays as backend
 from tinygen.backend.scatter import scatter_add
@@ -46,8 +44,10 @@ def scatter(xp, x, index, shape):
 def take_along_axis(x, indices, axis):
     """For each place along the other axes, the elements at `indices` along `axis` (as `numpy.take_along_axis`)."""
     indices = _raw(indices)
-    if indices.ndim != len(x.shape):
-        raise ValueError(f"take_along_axis: indices has {indices.ndim} axes, x has {len(x.shape)}; as many are wanted")
+    x, indices = arraylike(x), backend.asarray(indices)
+    if indices.ndim != len(x.shape) or not -indices.ndim <= axis < indices.ndim:
+        raise ValueError(f"take_along_axis: x has {len(x.shape)} axes, indices has {indices.ndim} axes, axis is {axis}; "
+                         "as many axes are wanted, and an axis among them")  # fmt: skip
     axis %= indices.ndim
     xp = backend.array_module(indices)
     grid = []
@@ -61,7 +61,7 @@ def take_along_axis(x, indices, axis):
 def embedding(indices, weight):
     """Row `indices[...]` of `weight`, (n, d): shape `indices.shape + (d,)`."""
     indices = _raw(indices)
-    rows = np.asarray(indices) if isinstance(indices, list | int) else indices
+    rows, weight = backend.asarray(indices), arraylike(weight)
     if rows.dtype.kind not in "iu":
         raise IndexError(f"embedding: integer indices are wanted, got {rows.dtype}")
     return _getitem(weight, rows)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import string
+from numbers import Integral
 
 from tinygen.autograd.elementwise import multiply
-from tinygen.autograd.primitive import primitive, vocabulary
+from tinygen.autograd.primitive import arraylike, describe, primitive, vocabulary
 from tinygen.autograd.reductions import nonzero, sum
 from tinygen.autograd.shapes import (
     broadcast_to,
@@ -53,10 +54,11 @@ def _matmul(xp, a, b):
 
 def matmul(a, b):
     """The matrix product, as `numpy.matmul`: stacks broadcast, a vector is a row on the left, a column on the right."""
+    given, (a, b) = (a, b), (arraylike(a), arraylike(b))
     if len(a.shape) == 2 == len(b.shape):
         return _matmul(a, b)
     if not a.shape or not b.shape:
-        raise ValueError(f"matmul: inputs with at least one axis are wanted, got shapes {a.shape} and {b.shape}")
+        raise ValueError(f"matmul: inputs with at least one axis are wanted, got {' and '.join(map(describe, given))}")
     if len(b.shape) == 2 < len(a.shape):  # one tall product instead of many small ones
         return reshape(_matmul(reshape(a, (math.prod(a.shape[:-1]), a.shape[-1])), b), (*a.shape[:-1], b.shape[-1]))
     rows = expand_dims(a, 0) if len(a.shape) == 1 else a
@@ -68,7 +70,8 @@ def matmul(a, b):
 
 def dot(a, b):
     """As `numpy.dot`: the product with a scalar, else a's last axis against b's last but one (or only) axis."""
-    if not getattr(a, "shape", ()) or not getattr(b, "shape", ()):
+    a, b = arraylike(a), arraylike(b)
+    if not a.shape or not b.shape:
         return multiply(a, b)
     if len(b.shape) <= 2:
         return matmul(a, b)
@@ -82,7 +85,10 @@ def outer(a, b):
 
 def tensordot(a, b, axes=2):
     """Sum over pairs of axes: the last `axes` of a with the first of b, or the pairs in `axes` = (of a, of b)."""
-    if isinstance(axes, int):
+    a, b = arraylike(a), arraylike(b)
+    if isinstance(axes, Integral):
+        if axes > min(len(a.shape), len(b.shape)):
+            raise ValueError(f"tensordot: axes={axes} is more than shapes {a.shape} and {b.shape} have")
         axes = (tuple(range(len(a.shape) - axes, len(a.shape))), tuple(range(axes)))
     left, right = normal_axes(axes[0], len(a.shape)), normal_axes(axes[1], len(b.shape))
     if [a.shape[i] for i in left] != [b.shape[j] for j in right]:
@@ -128,6 +134,9 @@ def _einsum(xp, *arrays, subscripts):
 
 def einsum(subscripts, *operands):
     """Sums of products in Einstein's notation, as `numpy.einsum`: ``einsum("ij,jk->ik", a, b)``."""
+    if not isinstance(subscripts, str):
+        raise TypeError(f"einsum: the subscripts come first, as text; got {describe(subscripts)}")
+    operands = [arraylike(x) for x in operands]
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     letters = inputs.split(",")
     if len(letters) != len(operands):
@@ -139,7 +148,6 @@ def einsum(subscripts, *operands):
     output = output.replace("...", dots)
     if len(set(output)) < len(output) or not set(output) <= set("".join(letters)):
         raise ValueError(f"einsum: each output letter once, and one that an input has, is wanted in {subscripts!r}")
-    operands, letters = list(operands), list(letters)
     for i, mine in enumerate(letters):  # a letter twice in one input stands for its diagonal
         while len(set(mine)) < len(mine):
             c = next(c for c in mine if mine.count(c) > 1)
@@ -204,6 +212,7 @@ def _solve(xp, a, b):
 
 def solve(a, b):
     """The solution x of $a x = b$: a (..., n, n); b a vector (n,), or matrices (..., n, k)."""
+    b = arraylike(b)
     return squeeze(_solve(a, expand_dims(b, -1)), -1) if len(b.shape) == 1 else _solve(a, b)
 
 
@@ -233,6 +242,7 @@ def solve_triangular(a, b, *, lower=True, transposed=False):
 
     a (..., n, n); b a vector (n,), or matrices (..., n, k).
     """
+    a, b = arraylike(a), arraylike(b)
     a, lower = (mT(a), not lower) if transposed else (a, lower)
     return (
         squeeze(_solve_triangular(a, expand_dims(b, -1), lower), -1)

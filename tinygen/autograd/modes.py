@@ -28,9 +28,9 @@ def detect_anomaly() -> contextlib.AbstractContextManager[None]:
 
     Inside, every operation also remembers its file and line. Slow: it looks at every number.
     """
-    return _switched(2, True)
+    return _switched(2 if mode.record else 0, True)
 
 
 def call_sites() -> contextlib.AbstractContextManager[None]:
     """Remember the file and line of every operation inside, for `explain`."""
-    return _switched(2, mode.anomaly)
+    return _switched(2 if mode.record else 0, mode.anomaly)

@@ -37,7 +37,7 @@ import numpy as np
 
 from tinygen.autograd.graph import GraphError, Node, Part, call_site, mode
 from tinygen.autograd.tensor import Tensor
-from tinygen.backend.arrays import MODULES, DeviceError, array_module, device_of, is_array
+from tinygen.backend.arrays import MODULES, DeviceError, array_module, asarray, device_of, is_array
 
 P = ParamSpec("P")
 
@@ -106,15 +106,13 @@ class Primitive:
         names = [p.name for p in parameters]
         if joint is None:
             count = len(vjps)
+            if not 1 <= count <= len(names):
+                raise TypeError(f"{self.name}: {count} vjps for the parameters {names}; one per array input is wanted")
         else:  # the array inputs are the parameters before the first one with a default
             count = 1 if self.variadic else sum(p.default is p.empty for p in parameters)
         self.arrays, self.options = names[:count], names[count:]
         if self.variadic:  # options by position, as everywhere
-            self.forward = lambda xp, *values: forward(
-                xp,
-                *values[: len(values) - len(self.options)],
-                **dict(zip(self.options, values[-len(self.options) :], strict=True)),
-            )
+            self.forward = _by_position(forward, self.options)
         named = {n for v in (*vjps, joint) if v is not None for n in vjp_names(v)}
         self.saves = "saved" in named
         self.shaped = [a for a in self.arrays if a + "_shape" in named]
@@ -158,6 +156,7 @@ class Primitive:
         else:
             raw = tuple([a._data if type(a) is Tensor else _weak(a) for a in arrays])
             parents = tuple([a._node if type(a) is Tensor else None for a in arrays])
+        options = tuple([o.item() if isinstance(o, np.generic) else o for o in options])  # weak, as inputs are
         try:
             xp = MODULES[type(raw[0])] if len(raw) == 1 else array_module(*raw)
             out = self.forward(xp, *raw, *options)
@@ -172,7 +171,7 @@ class Primitive:
         if not several and not is_array(out):  # NumPy turns 0-d arrays into scalars
             out = xp.asarray(out)
         rule = self.rule(tuple([p is not None for p in parents])) if mode.record else None
-        if rule is None:
+        if rule is None or (not several and out.dtype.kind != "f"):  # integers carry no gradient
             return _wrap(xp, out, None) if several else Tensor(out, None)
         inputs = (raw,) if self.variadic else raw
         shapes = [self.shape_of(a, inputs) for a in self.shaped]
@@ -181,10 +180,6 @@ class Primitive:
         if mode.record == 2:
             node.site = call_site()
         return _wrap(xp, out, node) if several else Tensor(out, node)
-
-    def array_name(self, k: int) -> str:
-        """The name of the k-th input; of all inputs, where there may be any number."""
-        return self.arrays[0 if self.variadic else k]
 
     def shape_of(self, name: str, inputs: tuple) -> tuple:
         """The shape of the input called `name`; a tuple of shapes where it stands for several arrays."""
@@ -208,7 +203,7 @@ class Primitive:
 class Rule:
     """A primitive specialised to the inputs that want a gradient: what to keep, and what to call."""
 
-    __slots__ = ("primitive", "kept", "pick", "pulls", "joint", "holds")
+    __slots__ = ("primitive", "kept", "pick", "pulls", "joint")
 
     def __init__(self, row: Primitive, wants: tuple[bool, ...]):
         self.primitive = row
@@ -226,8 +221,6 @@ class Rule:
         ]
         #: all vjps at once, as a function of (g, saved, needs), where the row has that
         self.joint = None if row.joint is None else _adapt(row.joint, self.kept)
-        #: positions of the inputs whose values are kept
-        self.holds = tuple([k for k in range(len(wants)) if row.array_name(k) in named])
 
     def values(self, saved: Any) -> tuple:
         """The kept values as a tuple, in the order of `kept`."""
@@ -262,6 +255,21 @@ def _adapt(vjp: Callable, kept: list[str]) -> Callable:
     return eval(f"lambda g, s, needs=None: vjp({arguments})", {"vjp": vjp, "__name__": __name__})
 
 
+def arraylike(x: Any) -> Any:
+    """x, if it is an array, a Tensor or a symbol; a number or nested lists as an array."""
+    return x if hasattr(x, "shape") or isinstance(x, Symbolic) else asarray(x)
+
+
+def _by_position(forward: Callable, options: list[str]) -> Callable:
+    """A forward `f(xp, *arrays, option=...)` as one that takes the options behind the arrays."""
+
+    def call(xp: Any, *values: Any) -> Any:
+        count = len(values) - len(options)
+        return forward(xp, *values[:count], **dict(zip(options, values[count:], strict=True)))
+
+    return call
+
+
 def _weak(value: Any) -> Any:
     """NumPy scalars are weak, as Python's are: `x32 * np.float64(2)` stays float32. Lists become arrays."""
     if isinstance(value, np.generic):
@@ -272,8 +280,10 @@ def _weak(value: Any) -> Any:
 def _wrap(xp: Any, out: tuple, node: Node | None) -> tuple[Tensor, ...]:
     """Several raw outputs as Tensors."""
     outs = [xp.asarray(o) for o in out]
-    nodes = [None if node is None else Part(node, i, o.shape, o.dtype) for i, o in enumerate(outs)]
-    return tuple(map(Tensor, outs, nodes))
+    recorded = [node is not None and o.dtype.kind == "f" for o in outs]
+    return tuple(
+        [Tensor(o, Part(node, i, o.shape, o.dtype) if r else None) for i, (o, r) in enumerate(zip(outs, recorded))]
+    )
 
 
 def _unary(row: Primitive) -> Callable:
@@ -373,6 +383,9 @@ def failure(row: Primitive, arrays: tuple, options: tuple, error: Exception) -> 
     given = [f"{n}: {describe(a)}" for n, a in zip(names, arrays, strict=True)]
     given += [f"{n}={describe(o)}" for n, o in zip(row.options, options, strict=True)]
     message = f"{row.name} failed on {', '.join(given)}: {error}"
+    raw = [a._data if type(a) is Tensor else a for a in (*arrays, *options)]
+    if len({device_of(a) for a in raw if is_array(a)}) > 1 and not isinstance(error, DeviceError):
+        return DeviceError(message + " (arrays on two devices do not mix; move one with .to(device))")
     for kind in (DeviceError, np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, ValueError, TypeError):
         if isinstance(error, kind):
             return kind(message)

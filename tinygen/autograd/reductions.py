@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from tinygen.autograd.elementwise import abs, exp, isfinite, power, where
-from tinygen.autograd.primitive import primitive, vocabulary
+from tinygen.autograd.primitive import arraylike, primitive, vocabulary
 from tinygen.autograd.shapes import astype, broadcast_to, concatenate, flip, normal_axes, reshape, transpose
 from tinygen.backend.arrays import errstate
 
@@ -119,6 +119,9 @@ def norm(x, ord=None, axis=None, keepdims=False):
     `ord` is None, 2 or "fro" (Euclidean; subgradient 0 at 0), 1, `math.inf`, or any positive number. Matrix
     norms other than Frobenius's are not here: for a matrix, give one `axis` when `ord` is a number.
     """
+    x = arraylike(x)
+    if not (ord in (None, "fro") or isinstance(ord, int | float)):
+        raise ValueError(f"norm: ord must be None, 'fro', math.inf or a positive number, got {ord!r}")
     if ord in (None, "fro", 2) and not (ord == 2 and len(normal_axes(axis, len(x.shape))) > 1):
         return _euclidean(x, axis, keepdims)
     if isinstance(ord, str) or len(normal_axes(axis, len(x.shape))) > 1:
@@ -135,6 +138,7 @@ def norm(x, ord=None, axis=None, keepdims=False):
 
 def prod(x, axis=None, keepdims=False):
     r"""The product $\prod_i x_i$, multiplied up in pairs, so that zeros do no harm to any derivative."""
+    x = arraylike(x)
     axes = normal_axes(axis, len(x.shape))
     rest = [i for i in range(len(x.shape)) if i not in axes]
     shape = x.shape

@@ -7,11 +7,13 @@ Where two outputs come from one input (broadcasting, tiling, padding by reflecti
 from __future__ import annotations
 
 import builtins
+import operator
+from numbers import Integral
 
 import numpy as np
 
 from tinygen.autograd.indexing import getitem
-from tinygen.autograd.primitive import primitive, vocabulary
+from tinygen.autograd.primitive import arraylike, primitive, vocabulary
 from tinygen.backend import arrays as backend
 
 
@@ -150,22 +152,27 @@ def concatenate(arrays, axis=0):
 
 def stack(arrays, axis=0):
     """Arrays of one shape joined along a new axis."""
-    shapes = {np.shape(a) if isinstance(a, int | float | list) else a.shape for a in arrays}
-    if len(shapes) > 1:
-        raise ValueError(f"stack: arrays of one shape are wanted, got {sorted(shapes)}")
+    arrays = [arraylike(a) for a in arrays]
+    shapes = {tuple(a.shape) for a in arrays}
+    if len(shapes) != 1:
+        raise ValueError(f"stack: one array or more, of one shape, are wanted, got shapes {sorted(shapes)}")
     return concatenate([expand_dims(a, axis) for a in arrays], axis)
 
 
 def split(x, indices_or_sections, axis=0):
     """A list of pieces along `axis`: so many equal ones, or cut before each of the given indices."""
+    x = arraylike(x)
     (axis,) = normal_axes(axis, len(x.shape))
     n = x.shape[axis]
-    if isinstance(indices_or_sections, int):
+    if isinstance(indices_or_sections, Integral):
         if indices_or_sections < 1 or n % indices_or_sections:
             raise ValueError(f"split: axis {axis} of length {n} does not divide into {indices_or_sections} equal parts")
         cuts = list(range(0, n, n // indices_or_sections))[1:] if n else [0] * (indices_or_sections - 1)
     else:
-        cuts = list(indices_or_sections)
+        try:
+            cuts = [operator.index(i) for i in indices_or_sections]
+        except TypeError:
+            raise TypeError(f"split: an integer or several are wanted, got {indices_or_sections!r}") from None
     before = (slice(None),) * axis
     return [getitem(x, (*before, slice(a, b))) for a, b in zip([0, *cuts], [*cuts, n], strict=True)]
 
@@ -175,7 +182,7 @@ def split(x, indices_or_sections, axis=0):
 
 def tile(x, reps):
     """The whole of x side by side, `reps` times along each axis."""
-    reps = (reps,) if isinstance(reps, int) else tuple(reps)
+    x, reps = arraylike(x), (reps,) if isinstance(reps, Integral) else tuple(reps)
     ndim = builtins.max(len(reps), len(x.shape))
     reps = (1,) * (ndim - len(reps)) + reps
     shape = (1,) * (ndim - len(x.shape)) + tuple(x.shape)
@@ -186,11 +193,10 @@ def tile(x, reps):
 
 def repeat(x, repeats, axis=None):
     """Each element `repeats` times in a row (a number, or one number per element) along `axis`."""
-    if axis is None:
-        x, axis = reshape(x, -1), 0
+    x, axis = (reshape(x, -1), 0) if axis is None else (arraylike(x), axis)
     (axis,) = normal_axes(axis, len(x.shape))
     before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
-    if not isinstance(repeats, int):
+    if not isinstance(repeats, Integral):
         return getitem(x, (slice(None),) * axis + (np.repeat(np.arange(n), repeats),))
     x = broadcast_to(expand_dims(x, axis + 1), (*before, n, repeats, *after))
     return reshape(x, (*before, n * repeats, *after))
@@ -214,9 +220,14 @@ def pad(x, pad_width, mode="constant", *, constant_values=0):
     `pad_width` is one number, one pair (before, after), or one pair per axis; `mode` is "constant", "edge" (the
     border continued), "reflect" (mirrored, without the border itself) or "wrap".
     """
-    widths = np.broadcast_to(np.asarray(pad_width), (len(x.shape), 2)).tolist()
+    x = arraylike(x)
+    try:
+        widths = [[operator.index(w) for w in pair] for pair in np.broadcast_to(pad_width, (len(x.shape), 2))]
+    except (TypeError, ValueError):
+        widths = [[-1]]
     if builtins.any(w < 0 for pair in widths for w in pair):
-        raise ValueError(f"pad: pad_width must not be negative, got {pad_width!r}")
+        raise ValueError(f"pad: pad_width must be an integer >= 0, a pair, or a pair for each of {len(x.shape)} axes; "
+                         f"got {pad_width!r}")  # fmt: skip
     if mode == "constant":
         return _pad(x, tuple(map(tuple, widths)), constant_values)
     if mode not in ("edge", "reflect", "wrap"):
@@ -233,7 +244,7 @@ def pad(x, pad_width, mode="constant", *, constant_values=0):
 
 def diagonal(x, offset=0, axis1=0, axis2=1):
     """The elements whose indices along `axis1` and `axis2` differ by `offset`, as a new last axis."""
-    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    x = moveaxis(arraylike(x), (axis1, axis2), (-2, -1))
     rows, columns = x.shape[-2:]
     length = builtins.max(0, builtins.min(rows + builtins.min(offset, 0), columns - builtins.max(offset, 0)))
     start = (builtins.max(-offset, 0), builtins.max(offset, 0))
@@ -243,6 +254,7 @@ def diagonal(x, offset=0, axis1=0, axis2=1):
 
 def diag(x):
     """The square matrix (or stack of them) with the last axis of x on its diagonal, zeros elsewhere."""
+    x = arraylike(x)
     return expand_dims(x, -1) * backend.asarray(np.eye(x.shape[-1]), x.dtype, device_of(x))
 
 

@@ -13,15 +13,15 @@ from typing import Any
 from tinygen.autograd import elementwise as e
 from tinygen.autograd.primitive import Primitive, Symbolic, vjp_names
 
-SUM, MINUS, PRODUCT, POWER, ATOM = 1, 2, 3, 4, 5  # how tightly an expression binds
+SUM, MINUS, MATMUL, PRODUCT, POWER, ATOM = range(1, 7)  # how tightly an expression binds
 
 #: operations written between their operands: (Unicode, LaTeX, binding, binding wanted on the right)
 INFIX = {
-    "add": (" + ", " + ", SUM, SUM),
+    "add": (" + ", " + ", SUM, PRODUCT),
     "subtract": (" − ", " - ", SUM, PRODUCT),
     "multiply": ("·", r" \odot ", PRODUCT, PRODUCT),
     "divide": ("/", " / ", PRODUCT, POWER),
-    "matmul": (" ", r"\, ", PRODUCT, PRODUCT),
+    "matmul": (" ", r"\, ", MATMUL, MATMUL),
     "greater": (" > ", " > ", 0, SUM),
     "less": (" < ", " < ", 0, SUM),
     "greater_equal": (" ≥ ", r" \ge ", 0, SUM),
@@ -123,8 +123,11 @@ def within(value: Any, binding: int) -> Symbol:
 def infix(name: str, a: Any, b: Any) -> Symbol:
     """`a op b`."""
     text, latex, binding, right = INFIX[name]
-    a, b = within(a, MINUS if binding == PRODUCT else binding or SUM), within(b, right)
-    binding = MINUS if a.binding == MINUS and binding == PRODUCT else binding  # −a·b is a minus before a product
+    if binding == MATMUL:  # (a·b) c: products of elements and of matrices do not mix without parentheses
+        a, b = (within(s, s.binding if s.binding in (MINUS, MATMUL) else POWER) for s in map(symbol, (a, b)))
+    a = within(a, MINUS if binding in (PRODUCT, MATMUL) else binding or SUM)
+    a, b = (within(a, PRODUCT) if binding == PRODUCT and a.binding == MATMUL else a), within(b, right)
+    binding = MINUS if a.binding == MINUS and binding in (PRODUCT, MATMUL) else binding  # −a·b: a minus before all
     return Symbol(a.text + text + b.text, a.latex + latex + b.latex, binding)
 
 

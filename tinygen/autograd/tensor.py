@@ -102,8 +102,10 @@ class Tensor:
     def grad(self, value: Tensor | None) -> None:
         if type(self._node) is not Leaf:
             raise GraphError("grad belongs to leaves with requires_grad=True; for others use tg.grad(loss, [x])")
-        if value is not None and (not isinstance(value, Tensor) or value.shape != self.shape):
-            raise ValueError(f"grad: a Tensor of shape {self.shape} or None is wanted, got {value!r}")
+        if value is not None and not (
+            isinstance(value, Tensor) and value.shape == self.shape and value.device == self.device
+        ):
+            raise ValueError(f"grad: a Tensor of shape {self.shape} on {self.device} or None is wanted, got {value!r}")
         self._node.grad = value
 
     @property
@@ -154,11 +156,10 @@ class Tensor:
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
         if method == "__call__" and not options and ufunc.__name__ in _OPERATORS:
             return globals()[ufunc.__name__](*inputs)
-        raise TypeError(f"np.{ufunc.__name__} does not know Tensors; use tg.{ufunc.__name__}")
+        raise TypeError(_refused(ufunc.__name__))
 
     def __array_function__(self, function, types, inputs, options):
-        raise TypeError(f"np.{function.__name__} does not know Tensors; use tg.{function.__name__}, "
-                        "or x.numpy() for a copy of the values")  # fmt: skip
+        raise TypeError(_refused(function.__name__))
 
     def __dlpack__(self, **options):
         if self._node is not None:
@@ -220,7 +221,7 @@ class Tensor:
                 raise ValueError(f"assign: value has shape {new.shape}, this Tensor {self.shape}")
             if type(self._node) is Leaf:
                 self._data[...] = new
-                self._node.touch()
+                self._node.touch(self._data)
             else:
                 self._data = new
 
@@ -230,6 +231,7 @@ class Tensor:
             raise GraphError("requires_grad_: only for leaves; this Tensor was computed (use detach)")
         if wanted and self._node is None:
             self._node = leaf_for(self._data)
+            self._data = self._data.copy()  # a leaf changes in place, and `detach` shares memory
         elif not wanted:
             self._node = None
         return self
@@ -371,6 +373,14 @@ class Tensor:
     def to(self, device: str) -> Tensor:
         """The same values on another device; itself when it is there already."""
         return self if arrays.on_device(self._data, device) else move(self, device)
+
+
+def _refused(name: str) -> str:
+    """What to do instead of calling NumPy's function of that name."""
+    from tinygen import autograd
+
+    instead = f"use tg.{name}" if hasattr(autograd, name) else "there is no such function in tinygen"
+    return f"np.{name} does not know Tensors; {instead}, or use x.numpy() for a copy of the values"
 
 
 def variable(data: Any) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tinygen.autograd.creation import as_tensor
+from tinygen.autograd.creation import as_tensor, zeros, zeros_like
 from tinygen.autograd.graph import Node, Part, creation_number, mode
 from tinygen.autograd.primitive import describe
 from tinygen.autograd.reductions import sum
@@ -26,11 +26,11 @@ def jacobian(f: Callable[[Tensor], Tensor], x: Any, *, create_graph: bool = Fals
     if not isinstance(y, Tensor):
         raise TypeError(f"jacobian: f must return a Tensor, got {describe(y)}")
     if y.size == 0 or y._node is None:
-        return Tensor(as_tensor(x).data[None].repeat(y.size, 0).reshape(y.shape + x.shape) * 0)
+        return zeros(y.shape + x.shape, dtype=x.dtype, device=x.device)
     outputs = reshape(y, -1)
     options = dict(retain_graph=True, create_graph=create_graph, allow_unused=True)
     rows = [grad(outputs[i], x, **options) for i in range(y.size)]
-    return reshape(stack([x.detach() * 0 if r is None else r for r in rows]), y.shape + x.shape)
+    return reshape(stack([zeros_like(x) if r is None else r for r in rows]), y.shape + x.shape)
 
 
 def hvp(f: Callable[[Tensor], Tensor], x: Any, v: Any, *, create_graph: bool = False) -> Tensor:
@@ -39,11 +39,12 @@ def hvp(f: Callable[[Tensor], Tensor], x: Any, v: Any, *, create_graph: bool = F
     v = as_tensor(v)
     if v.shape != x.shape:
         raise ValueError(f"hvp: v must have x's shape {x.shape}, got {v.shape}")
-    slope = grad(f(x), x, create_graph=True)
-    if slope._node is None:  # f is linear
-        return x.detach() * 0
+    y = f(x)
+    slope = None if y._node is None else grad(y, x, create_graph=True, allow_unused=True)
+    if slope is None or slope._node is None:  # f is constant or linear
+        return zeros_like(x)
     h = grad(sum(slope * v), x, create_graph=create_graph, allow_unused=True)
-    return x.detach() * 0 if h is None else h
+    return zeros_like(x) if h is None else h
 
 
 def _input(x: Any) -> Tensor:
@@ -68,7 +69,6 @@ class Recomputation:
 
     def __init__(self, f: Callable, args: tuple, outputs: int, parents: tuple, states: dict):
         self.f, self.args, self.outputs, self.states = f, args, outputs, states
-        self.holds = tuple(range(len(parents)))
 
     @property
     def primitive(self) -> Recomputation:
@@ -76,12 +76,8 @@ class Recomputation:
         return self
 
     def values(self, saved: Any) -> tuple:
-        """Nothing is kept."""
-        return ()
-
-    def array_name(self, k: int) -> str:
-        """What it is called in messages."""
-        return f"input {k}"
+        """What the second run will use, as far as it is known: the arguments."""
+        return tuple([a._data for a in self.args if isinstance(a, Tensor)])
 
     def contributions(self, node: Node, g: Any, create_graph: bool) -> Iterable[tuple[Any, Any]]:
         """Pairs (what f reached, its gradient)."""
@@ -125,7 +121,9 @@ def checkpoint(f: Callable, *args: Any) -> Any:
     if not parents:
         return out
     node = Node(Recomputation(f, args, len(outs), parents, dict(states)), parents, None, None, None)
-    results = tuple([Tensor(o._data, Part(node, i, o.shape, o.dtype)) for i, o in enumerate(outs)])
+    results = tuple(
+        [Tensor(o._data, None if o._node is None else Part(node, i, o.shape, o.dtype)) for i, o in enumerate(outs)]
+    )
     return results if isinstance(out, tuple) else results[0]
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from tinygen.autograd.graph import FREED, GraphError, Leaf, Node, Part, last_change, mode
+from tinygen.autograd.graph import FREED, GraphError, Leaf, Node, Part, changed_since, last_change, mode
 from tinygen.autograd.primitive import Rule, check_finite, describe
 from tinygen.autograd.reductions import sum as sum_over
 from tinygen.autograd.shapes import reshape
@@ -57,7 +57,7 @@ def grad(
     """
     single = isinstance(inputs, Tensor)
     xs: list[Tensor] = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    roots = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    roots = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
     for i, x in enumerate(xs):
         if not isinstance(x, Tensor):
             raise TypeError(f"grad: inputs[{i}] is {describe(x)}; a Tensor with requires_grad=True is wanted")
@@ -65,17 +65,14 @@ def grad(
             raise GraphError(f"grad: inputs[{i}] ({describe(x)}) does not require a gradient; "
                              "make it with tg.tensor(..., requires_grad=True)")  # fmt: skip
     seeds = _seeds(roots, grad_outputs, create_graph)
-    found = walk(seeds, {x._node for x in xs}, create_graph=create_graph, retain_graph=retain_graph)
-    if not create_graph:
-        _separate(found)
-    for i, x in enumerate(xs):
-        if found.get(x._node) is None and not allow_unused:
+    found = _separate(walk(seeds, {x._node for x in xs}, create_graph=create_graph, retain_graph=retain_graph))
+    results = [found.get(x._node) for x in xs]
+    for i, (x, g) in enumerate(zip(xs, results, strict=True)):
+        if g is None and not allow_unused:
             raise GraphError(f"grad: the outputs do not depend on inputs[{i}] ({describe(x)}); "
                              "allow_unused=True gives None for it")  # fmt: skip
-    results = [found.get(x._node) for x in xs]
-    if not create_graph:
-        shared = len(found) < len(xs)  # one input asked for twice
-        results = [None if g is None else Tensor(g.copy() if shared else g) for g in results]
+    if len(found) < len(xs):  # one input asked for twice
+        results = [None if g is None else Tensor(g._data.copy(), g._node) for g in results]
     return results[0] if single else tuple(results)
 
 
@@ -83,12 +80,8 @@ def backward(output: Tensor, grad_output: Any = None, *, create_graph=False, ret
     """Add the gradient of `output` by every leaf it depends on to that leaf's `.grad`."""
     seeds = _seeds([output], None if grad_output is None else [grad_output], create_graph)
     leaves = {n for n in ancestors([n for n, _ in seeds]) if type(n) is Leaf}
-    found = walk(seeds, leaves, create_graph=create_graph, retain_graph=retain_graph)
-    if not create_graph:
-        _separate(found)
-    for leaf, g in found.items():
-        new = g if isinstance(g, Tensor) else Tensor(g, None)
-        leaf.grad = new if leaf.grad is None else leaf.grad + new
+    for leaf, g in _separate(walk(seeds, leaves, create_graph=create_graph, retain_graph=retain_graph)).items():
+        leaf.grad = g if leaf.grad is None else leaf.grad + g
 
 
 def ancestors(roots: Iterable, stop: frozenset | set = frozenset()) -> list:
@@ -138,7 +131,7 @@ def walk(
                 continue
             if node in wanted:
                 found[node] = g
-                if stop:
+                if stop or leading.isdisjoint(node.parents):
                     continue
             rule = node.rule
             if rule is None:
@@ -155,14 +148,16 @@ def walk(
                         if mode.anomaly:
                             site = getattr(node, "site", "called outside detect_anomaly")
                             check_finite(c, f"the gradient that {rule.primitive.name} ({site}) sends back")
-                        _pay(grads, owned, p, c)
+                        _pay(grads, owned, p, fit(c, p, rule))
             else:
                 for i, pull in rule.pulls:
                     p = parents[i]
                     if p in leading:  # the same as _pay, without the call
                         c = pull(g, saved)
+                        if c is None:
+                            continue
                         if c.shape != p.shape or c.dtype is not p.dtype:
-                            c = fit(c, p)
+                            c = fit(c, p, rule)
                         if p not in grads:
                             grads[p] = c
                         elif p in owned:
@@ -193,25 +188,23 @@ def _leading(order: list, wanted: set) -> list:
     return kept
 
 
-def fit(g: Any, like: Leaf | Node | Part) -> Any:
+def fit(g: Any, like: Leaf | Node | Part, rule: Any) -> Any:
     r"""A contribution with the shape and dtype of the value it belongs to: the one place where this is done.
 
     If $y_{ij} = x_j + z_{ij}$, the one $x_j$ went into every $y_{ij}$, so $\bar x_j = \sum_i \bar y_{ij}$.
     """
     if g.shape != like.shape:
-        g = sum_to(g, like.shape)
+        g = sum_to(g, like.shape, rule.primitive.name)
     if g.dtype != like.dtype:
         g = g.astype(like.dtype)
-    if g.shape != like.shape:
-        raise GraphError(f"a vjp gave shape {g.shape} for an input of shape {like.shape}")
     return g
 
 
-def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
+def sum_to(g: Any, shape: tuple[int, ...], name: str) -> Any:
     """Sum `g` over the axes along which an array of `shape` was broadcast: the adjoint of broadcasting."""
     extra = len(g.shape) - len(shape)
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, g.shape[extra:], strict=True)):
-        raise GraphError(f"a vjp gave shape {g.shape} for an input of shape {shape}")
+        raise GraphError(f"{name}: its vjp gave shape {g.shape} for an input of shape {shape}")
     spread = [extra + k for k, (n, m) in enumerate(zip(shape, g.shape[extra:], strict=True)) if n != m]
     return reshape(sum_over(g, (*range(extra), *spread)), shape)
 
@@ -230,18 +223,18 @@ def _usable(node: Node) -> None:
     if node.saved is FREED:
         raise GraphError(f"{name}: this part of the graph was freed by an earlier backward pass; "
                          "give that pass retain_graph=True")  # fmt: skip
-    for i in node.rule.holds:
-        p = node.parents[i]
-        if p is not None and p.version > node.seq:
-            raise GraphError(
-                f"{name}: its input {node.rule.primitive.array_name(i)}, a leaf of shape {p.shape}, was changed "
-                "(by an optimiser, assign or load_state_dict) after this use; compute the loss anew"
-            )
+    leaf = changed_since(node.rule.values(node.saved), node.seq)
+    if leaf is None and type(node.rule) is not Rule:  # a checkpoint will use its parents' present values
+        leaf = next((p for p in node.parents if type(p) is Leaf and p.version > node.seq), None)
+    if leaf is not None:
+        raise GraphError(
+            f"{name}: a leaf of shape {leaf.shape} that it used was changed since (by an optimiser, assign or "
+            "load_state_dict); compute the loss anew"
+        )
 
 
 def _pay(grads: dict, owned: set, p: Any, c: Any) -> None:
     """Add the contribution `c` to what the node `p` has been paid so far."""
-    c = fit(c, p)
     if p not in grads:
         grads[p] = c
     elif p in owned:
@@ -296,9 +289,10 @@ def _seeds(roots: list[Tensor], cotangents: Any, create_graph: bool) -> list[tup
             g = MODULES[type(root._data)].ones(root.shape, root.dtype)
             seeds.append((root._node, Tensor(g, None) if create_graph else g))
             continue
-        raw = g._data if isinstance(g, Tensor) else asarray(g, root.dtype, device_of(root._data))
-        if raw.shape != root.shape:
-            raise ValueError(f"grad: grad_outputs[{i}] has shape {raw.shape}, its output {root.shape}")
+        raw = g._data if isinstance(g, Tensor) else asarray(g) if is_array(g) else asarray(g, root.dtype, root.device)
+        if raw.shape != root.shape or device_of(raw) != root.device:
+            raise ValueError(f"grad: grad_outputs[{i}] is {describe(raw)}, its output {describe(root)}; "
+                             "the same shape and device are wanted")  # fmt: skip
         if create_graph:
             g = g if isinstance(g, Tensor) else Tensor(raw, None)
             seeds.append((root._node, g if g.dtype == root.dtype else g.astype(root.dtype)))
@@ -307,12 +301,14 @@ def _seeds(roots: list[Tensor], cotangents: Any, create_graph: bool) -> list[tup
     return seeds
 
 
-def _separate(found: dict) -> None:
-    """Copy where two gradients, or a gradient and something kept, could share memory; 0-d scalars to arrays."""
+def _separate(found: dict) -> dict[Any, Tensor]:
+    """The gradients as Tensors, copied where two of them, or one and something kept, could share memory."""
     seen: set[int] = set()
+    separate = {}
     for node, g in found.items():
-        g = g if is_array(g) else asarray(g)
-        if g.base is not None or id(g) in seen:
-            g = g.copy()
-        seen.add(id(g))
-        found[node] = g
+        raw, past = (g._data, g._node) if type(g) is Tensor else (g if is_array(g) else asarray(g), None)
+        if raw.base is not None or id(raw) in seen:
+            raw = raw.copy()
+        seen.add(id(raw))
+        separate[node] = Tensor(raw, past)
+    return separate

@@ -79,6 +79,15 @@ def device_of(array) -> str:
     return f"cuda:{cuda.device_index(array)}"
 
 
+def memory_of(array) -> int:
+    """Name the memory an array lies in: views of one array give the same number."""
+    if not isinstance(array, np.ndarray):
+        return getattr(array.data, "mem", array.data).ptr
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array.__array_interface__["data"][0]
+
+
 def parse_device(device) -> tuple[str, int | None]:
     """Split a device name into its kind and index.
 
@@ -91,6 +100,12 @@ def parse_device(device) -> tuple[str, int | None]:
     if found is None:
         raise ValueError(f"device is {device!r}; wanted 'cpu', 'cuda' or 'cuda:N' with N = 0, 1, ...")
     return "cuda", int(found[1] or 0)
+
+
+def on_device(array, device) -> bool:
+    """Say whether an array lives on the device that is named."""
+    kind, index = parse_device(device)
+    return device_of(array) == (kind if index is None else f"{kind}:{index}")
 
 
 def asarray(value, dtype=None, device=None, copy=False):

@@ -48,7 +48,7 @@ def _conv(name, n, x, weight, bias, stride, padding, dilation, groups):
         total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
         x = tg.pad(x, [(0, 0), (0, 0), *[(t // 2, t - t // 2) for t in total]])
         padding = 0
-    y = tg.convolve(x, weight, stride, _each("padding", padding, n), dilation, groups)
+    y = tg.convolve(x, weight, tg.Geometry(stride, _each("padding", padding, n), dilation, groups))
     return y if bias is None else y + tg.reshape(bias, (-1,) + (1,) * n)
 
 
@@ -83,7 +83,7 @@ def _conv_transpose(name, n, x, weight, bias, stride, padding, output_padding, d
     )
     if min(spatial) < 1:
         raise ValueError(f"{name}: the output would have size {spatial}; padding {padding} is too large")
-    y = tg.convolve_adjoint(x, weight, spatial, stride, padding, dilation, groups)
+    y = tg.convolve_adjoint(x, weight, spatial, tg.Geometry(stride, padding, dilation, groups))
     return y if bias is None else y + tg.reshape(bias, (-1,) + (1,) * n)
 
 

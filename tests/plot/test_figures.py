@@ -1,0 +1,41 @@
+"""Pictures show the numbers they are given, without pyplot."""
+
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="pictures need matplotlib")
+
+from tinygen import plot  # noqa: E402
+
+
+def test_image_grid_places_every_image():
+    images = np.linspace(0, 1, 5)[:, None, None] * np.ones((5, 8, 8))
+    sheet = np.asarray(plot.image_grid(images, 3).axes[0].images[0].get_array())
+    assert sheet.shape == (2 * 9 + 1, 3 * 9 + 1)
+    assert [sheet[5, 5], sheet[5, 14], sheet[5, 23], sheet[14, 5], sheet[14, 14]] == pytest.approx(np.linspace(0, 1, 5))
+    assert plot.image_grid(np.full((2, 3, 4, 4), 9.0), 2).axes[0].images[0].get_array().shape[-1] == 3
+
+
+def test_scatter_and_curves(tmp_path):
+    made = plot.scatter_latent(np.arange(8.0).reshape(4, 2), np.array([1, 1, 2, 2]))
+    assert [t.get_text() for t in made.axes[0].texts] == ["1", "2"]
+    (tmp_path / "metrics.csv").write_text("step,loss,late\n1,3,\n2,2,5\n")
+    late = plot.curves(tmp_path / "metrics.csv").axes[1]
+    assert late.get_title() == "late" and late.lines[0].get_xydata().tolist() == [[2, 5]]
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_bad_input_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"\(4, 5\)"):
+        plot.image_grid(np.ones((4, 5)), 2)
+    with pytest.raises(ValueError, match=r"\(4, 3\)"):
+        plot.scatter_latent(np.ones((4, 3)), np.ones(4))
+
+
+def test_enlarged_images_keep_their_mean_and_range():
+    image = np.random.default_rng(0).uniform(size=(1, 8, 8))
+    sheet = np.asarray(plot.image_grid(image, 1, enlarge=4).axes[0].images[0].get_array())[4:-4, 4:-4]
+    assert sheet.shape == (32, 32) and abs(sheet.mean() - image.mean()) < 0.01
+    assert image.min() <= sheet.min() and sheet.max() <= image.max()

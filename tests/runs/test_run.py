@@ -1,0 +1,179 @@
+"""Killed and resumed is the same as left alone, bit for bit; Ctrl-C leaves a usable checkpoint."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import nn, optim
+from tinygen.data import Batches, batch
+from tinygen.models.model import Model
+from tinygen.runs import Run, load, open_run, read_metrics
+
+FILES = ["checkpoint.safetensors", "config.json", "metrics.csv"]
+DATA = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+
+
+class Toy(Model):
+    """A regression with everything that has a state: weights, a buffer, Adam, a generator, epochs."""
+
+    def __init__(self, seed=0):
+        self.rng = tg.random.Generator(seed)
+        self.net = nn.Sequential(nn.Linear(3, 8, rng=self.rng), nn.Tanh(), nn.Linear(8, 1, rng=self.rng))
+        self.register_buffer("count", tg.tensor(np.array(0)))
+        self.optimizer = optim.Adam(self.parameters(), 0.01)
+        self.batches = Batches(50, 8, self.rng.spawn(1)[0])
+
+    def update(self, x):
+        y = self.net(x + self.rng.normal(x.shape, std=0.1))
+        loss = tg.mean((y - x[:, :1] * x[:, 1:2]) ** 2)
+        self.optimizer.step(tg.grad(loss, self.optimizer.params))
+        self.count.assign(self.count.numpy() + 1)
+        return {"loss": loss}
+
+    def fit(self, n, run, stop=None, save_every=None, action=None):
+        for step in run.steps(self, n, save_every=save_every):
+            run.log(**self.update(DATA[self.batches()] + batch(DATA, self.rng, 8)))
+            if step > 5 and step % 4 == 0:
+                run.log(late=step)
+            if step == stop:
+                action()
+
+
+class Killed(Exception):
+    pass
+
+
+def kill():
+    raise Killed
+
+
+def straight(folder, n=30):
+    Toy().fit(n, Run(folder, {"a": 1}, quiet=True))
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+@pytest.mark.parametrize(("save_every", "stop"), [(7, 3), (7, 7), (7, 20), (1, 29), (100, 30)])
+def test_killed_and_resumed_equals_straight(tmp_path, save_every, stop):
+    expected = straight(tmp_path / "straight")
+    run = Run(tmp_path / "killed", {"a": 1}, quiet=True)
+    with pytest.raises(Killed):
+        Toy().fit(30, run, stop, save_every, kill)
+    run.metrics.write()
+    with open(tmp_path / "killed" / "metrics.csv", "a") as file:
+        file.write("31,0.")  # a line cut short
+    del run
+    again = Run.resume(tmp_path / "killed", quiet=True)
+    assert again.config == {"a": 1}
+    Toy(seed=5).fit(30, again)
+    assert {name: (tmp_path / "killed" / name).read_bytes() for name in FILES} == expected
+
+
+def test_killed_by_the_system_and_resumed_equals_straight(tmp_path):
+    expected = straight(tmp_path / "straight")
+    code = (
+        "import os, runpy, sys; sys.path[:0] = sys.argv[3:]; m = runpy.run_path(sys.argv[1]);"
+        "run = m['Run'](sys.argv[2], {'a': 1}, quiet=True);"
+        "m['Toy']().fit(30, run, 17, 5, lambda: os.kill(os.getpid(), 9))"
+    )
+    root = str(Path(tg.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", code, __file__, str(tmp_path / "killed"), root], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert load(tmp_path / "killed" / "checkpoint.safetensors")["step"] == 15
+    Toy(seed=5).fit(30, Run.resume(tmp_path / "killed", quiet=True))
+    assert {name: (tmp_path / "killed" / name).read_bytes() for name in FILES} == expected
+
+
+def test_ctrl_c_saves_the_finished_step_and_stops(tmp_path):
+    expected = straight(tmp_path / "straight")
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 11 of 30; go on: --resume"):
+        Toy().fit(30, Run(tmp_path / "stopped", {"a": 1}, quiet=True), 11, None, lambda: os.kill(os.getpid(), 2))
+    assert signal.getsignal(signal.SIGINT) is before
+    assert load(tmp_path / "stopped" / "checkpoint.safetensors")["step"] == 11
+    Toy(seed=5).fit(30, Run.resume(tmp_path / "stopped", quiet=True))
+    assert {name: (tmp_path / "stopped" / name).read_bytes() for name in FILES} == expected
+
+
+def test_resuming_a_finished_run_restores_and_does_nothing(tmp_path):
+    expected = straight(tmp_path)
+    toy = Toy(seed=5)
+    toy.fit(30, Run.resume(tmp_path, quiet=True), 1, None, kill)
+    assert {name: (tmp_path / name).read_bytes() for name in FILES} == expected
+    assert int(toy.count.item()) == 30
+
+
+def test_a_folder_is_not_needed_nor_the_main_thread():
+    errors = []
+
+    def work():
+        try:
+            run = Run(quiet=True)
+            Toy().fit(6, run)
+            assert set(run.metrics.numbers()) == {"loss"}
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not errors
+
+
+def test_metrics_have_a_row_a_step_and_gaps(tmp_path):
+    straight(tmp_path, 10)
+    columns = read_metrics(tmp_path / "metrics.csv")
+    assert columns["step"] == list(range(1, 11))
+    assert np.isfinite(columns["loss"]).all()
+    assert [s for s, v in zip(columns["step"], columns["late"], strict=True) if v == v] == [8]
+
+
+def test_the_configuration_is_written_first_and_kept(tmp_path):
+    Run(tmp_path / "a", {"steps": 3, "name": "ä"})
+    assert json.loads((tmp_path / "a" / "config.json").read_text()) == {"steps": 3, "name": "ä"}
+    with pytest.raises(FileExistsError, match="--resume"):
+        Run(tmp_path / "a", {})
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        Run.resume(tmp_path / "b")
+
+
+def test_open_run_numbers_new_folders_and_guards_old_ones(tmp_path):
+    arguments = {"steps": 3, "out": str(tmp_path / "a"), "resume": None}
+    assert [open_run(arguments).folder.name for _ in range(3)] == ["a", "a-2", "a-3"]
+    resumed = {"out": "ignored", "resume": str(tmp_path / "a-2")}
+    assert open_run({"steps": 3, **resumed}).folder.name == "a-2"
+    with pytest.raises(ValueError, match=r"steps=4 \(it was 3\)"):
+        open_run({"steps": 4, **resumed})
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys):
+    Toy().fit(20, Run())
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10 and lines[-1].startswith("step 20/20  loss ")
+
+
+def test_misuse():
+    run = Run(quiet=True)
+    with pytest.raises(RuntimeError, match="inside the loop"):
+        run.log(loss=1)
+    Toy().fit(1, run)
+    with pytest.raises(RuntimeError, match="a Run of its own"):
+        Toy().fit(2, run)
+    with pytest.raises(ValueError, match=r"loss has shape \(2,\)"):
+        for _ in (other := Run(quiet=True)).steps(Toy(), 1):
+            other.log(loss=np.ones(2))
+
+
+def test_a_models_state_is_refused_whole():
+    toy, state = Toy(), Toy(seed=1).state_dict()
+    assert set(state) > {"net.0.weight", "count", "rng", "optimizer", "batches"}
+    del state["rng"]
+    with pytest.raises(ValueError, match="rng is missing"):
+        toy.load_state_dict(state)

@@ -1,0 +1,5 @@
+"""Variational autoencoders."""
+
+from tinygen.models.vae.vae import VAE
+
+__all__ = ["VAE"]

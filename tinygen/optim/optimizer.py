@@ -1,0 +1,118 @@
+r"""What all optimisers share: the parameters, their memories, and the one place where a parameter changes.
+
+An optimiser turns the gradient $g$ of a parameter $\theta$ into a step $\Delta$ and makes
+
+$$ \theta \leftarrow \theta - \Delta. \tag{1} $$
+
+A kind of optimiser is its `change`, which computes $\Delta$ from $g$ and from what it remembers of this
+parameter (a dictionary of arrays and integers, empty before the first step).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygen.autograd import Tensor
+from tinygen.autograd.graph import Leaf
+from tinygen.backend import arrays as backend
+
+
+class Optimizer:
+    r"""Base of the optimisers; a kind of its own writes `change`.
+
+    Parameters
+    ----------
+    params : the parameters $\theta$: leaf Tensors with requires_grad (`module.parameters()`)
+    lr : learning rate, positive; may be set to another value between steps
+
+    Attributes
+    ----------
+    state : for each parameter, what is remembered of it
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float):
+        self.params = [params] if isinstance(params, Tensor) else list(params)
+        kind = type(self).__name__
+        if not self.params:
+            raise ValueError(f"{kind}: params is empty; give module.parameters() or a list of Tensors")
+        for i, p in enumerate(self.params):
+            if not isinstance(p, Tensor) or not p.is_leaf or not p.requires_grad:
+                raise TypeError(f"{kind}: params[{i}] is {type(p).__name__} {getattr(p, 'shape', '')}; a leaf Tensor "
+                                "with requires_grad=True is wanted")  # fmt: skip
+        if len({id(p) for p in self.params}) < len(self.params):
+            raise ValueError(f"{kind}: params holds one Tensor twice; its step would be made twice")
+        if not lr > 0:
+            raise ValueError(f"{kind}: lr must be positive, got {lr!r}")
+        self.lr = lr
+        self.state: list[dict[str, Any]] = [{} for _ in self.params]
+
+    def change(self, p: Any, g: Any, state: dict[str, Any]) -> Any:
+        r"""The step $\Delta$ for a parameter, all raw arrays of one shape; g is not to be written to."""
+        raise NotImplementedError(f"{type(self).__name__} has no change method")
+
+    def step(self, grads: Sequence[Any] | None = None) -> None:
+        """Change every parameter by (1), in place.
+
+        Parameters
+        ----------
+        grads : one Tensor, array or None for each parameter, as from `tg.grad(loss, params)`; by default what
+            `loss.backward()` left in their `.grad`. Parameters whose gradient is None stay as they are.
+        """
+        if grads is None:
+            grads = [p.grad for p in self.params]
+        elif isinstance(grads, Tensor):
+            grads = [grads]
+        if len(grads) != len(self.params):
+            raise ValueError(f"step: {len(grads)} grads for {len(self.params)} parameters; one each is wanted")
+        raw = [g._data if isinstance(g, Tensor) else g for g in grads]
+        for i, (p, g) in enumerate(zip(self.params, raw, strict=True)):
+            if g is not None and g.shape != p.shape:
+                raise ValueError(f"step: grads[{i}] has shape {g.shape}, its parameter {p.shape}")
+        for p, g, state in zip(self.params, raw, self.state, strict=True):
+            if g is not None and p.requires_grad:
+                p._data -= self.change(p._data, g, state)
+                _leaf(p).touch(p._data)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients that `backward` has added up."""
+        for p in self.params:
+            if p.requires_grad:
+                p.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The learning rate and copies of all memories, by the parameters' numbers."""
+        memories = {str(i): {k: _copy(v) for k, v in s.items()} for i, s in enumerate(self.state)}
+        return {"lr": self.lr, "state": memories}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a `state_dict` for parameters of the same number and shapes, or change nothing."""
+        memories = state["state"]
+        if set(memories) != {str(i) for i in range(len(self.params))}:
+            raise ValueError(f"load_state_dict: memories of {len(memories)} parameters for {len(self.params)}; "
+                             "the same parameters in the same order are wanted")  # fmt: skip
+        for i, p in enumerate(self.params):
+            for name, value in memories[str(i)].items():
+                if not isinstance(value, int) and np.shape(value) not in ((), p.shape):
+                    raise ValueError(f"load_state_dict: {name} of parameter {i} has shape {np.shape(value)}, "
+                                     f"the parameter {p.shape}")  # fmt: skip
+        self.lr = float(state["lr"])
+        self.state = [{k: _like(v, p) for k, v in memories[str(i)].items()} for i, p in enumerate(self.params)]
+
+
+def _leaf(p: Tensor) -> Leaf:
+    """A parameter's place in the graph."""
+    assert isinstance(p._node, Leaf)
+    return p._node
+
+
+def _copy(value: Any) -> Any:
+    """A memory as it is saved: on the host, in memory of its own."""
+    return np.array(backend.to_numpy(value)) if backend.is_array(value) else value
+
+
+def _like(value: Any, p: Tensor) -> Any:
+    """A saved memory as it is used: an array on the parameter's device, or an integer."""
+    return value if isinstance(value, int) else backend.asarray(value, p.dtype, p.device, copy=True)

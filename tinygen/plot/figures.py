@@ -1,0 +1,87 @@
+"""Pictures: grids of images, maps of codes, curves of a run. Each function returns a matplotlib Figure.
+
+matplotlib is imported when a picture is drawn. Figures are made without pyplot, so that no window opens and
+no global list of figures grows.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import zoom
+
+from tinygen.runs.metrics import read_metrics
+
+
+def figure(width: float, height: float) -> Any:
+    """An empty Figure of so many inches, which draws with Agg."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('pictures need matplotlib: pip install "tinygen[demos]"') from error
+    made = Figure(figsize=(width, height), dpi=120)
+    FigureCanvasAgg(made)
+    return made
+
+
+def image_grid(images: np.ndarray, columns: int, *, enlarge: int = 1) -> Any:
+    """Images in rows of `columns`, on one scale from 0 (black) to 1 (white).
+
+    Parameters
+    ----------
+    images : (n, h, w), (n, 1, h, w) or (n, 3, h, w), in [0, 1]; values outside are cut off
+    enlarge : interpolate each image to so many times its size; a tiny one is easier to read smooth
+    """
+    images = np.asarray(images)
+    images = images[:, None] if images.ndim == 3 else images
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"image_grid: images has shape {images.shape}; (n, h, w) or (n, 1 or 3, h, w) is wanted")
+    if enlarge > 1:
+        images = zoom(images, (1, 1, enlarge, enlarge), order=1, mode="nearest", grid_mode=True)
+    n, channels, h, w = images.shape
+    gap, rows = max(1, h // 8), -(-n // columns)
+    sheet = np.ones((rows * (h + gap) + gap, columns * (w + gap) + gap, channels))
+    for k, image in enumerate(images):
+        top, left = (k // columns) * (h + gap) + gap, (k % columns) * (w + gap) + gap
+        sheet[top : top + h, left : left + w] = np.clip(image, 0, 1).transpose(1, 2, 0)
+    scale = 8 / max(sheet.shape[:2])
+    made = figure(sheet.shape[1] * scale, sheet.shape[0] * scale)
+    axes = made.add_axes((0, 0, 1, 1))
+    axes.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    return made
+
+
+def scatter_latent(z: np.ndarray, labels: np.ndarray) -> Any:
+    """Codes (n, 2) as points, coloured by their label (n,); the label stands at the middle of its points."""
+    z, labels = np.asarray(z), np.asarray(labels)
+    if z.ndim != 2 or z.shape[1] != 2 or labels.shape != z.shape[:1]:
+        raise ValueError(f"scatter_latent: z has shape {z.shape} and labels {labels.shape}; (n, 2) and (n,) are wanted")
+    made = figure(6, 6)
+    made.set_layout_engine("constrained")
+    axes = made.add_subplot()
+    for k, label in enumerate(np.unique(labels)):
+        points = z[labels == label]
+        axes.scatter(*points.T, s=12, color=f"C{k % 10}")
+        axes.annotate(str(label), np.median(points, 0), fontsize=15, fontweight="bold", ha="center", va="center",
+                      bbox=dict(boxstyle="round,pad=0.15", fc="white", alpha=0.8, ec=f"C{k % 10}"))  # fmt: skip
+    axes.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
+    return made
+
+
+def curves(csv: str | os.PathLike) -> Any:
+    """Every column of a run's `metrics.csv` against its step, one panel each."""
+    columns = read_metrics(csv)
+    steps = np.array(columns.pop("step"))
+    if not columns:
+        raise ValueError(f"curves: {csv} has no column but step, so there is nothing to draw")
+    made = figure(4 * len(columns), 3)
+    made.set_layout_engine("constrained")
+    for axes, (name, values) in zip(np.atleast_1d(made.subplots(1, len(columns))), columns.items(), strict=True):
+        given = np.isfinite(values)
+        axes.plot(steps[given], np.array(values)[given], linewidth=0.8)
+        axes.set(title=name, xlabel="step")
+    return made
