@@ -166,7 +166,7 @@ def test_an_output_that_depends_on_nothing_wants_no_gradient():
     x = leaf(draw(3))
     y, place = tg.checkpoint(lambda t: (t * t, tg.argmax(t)), x)
     assert y.requires_grad
-    assert not place.requires_grad  # found: an integer Tensor with requires_grad
+    assert not place.requires_grad
 
 
 def test_a_changed_leaf_is_detected_by_a_checkpoint():
@@ -186,7 +186,7 @@ def test_a_changed_leaf_is_detected_behind_a_view_that_the_function_closes_over(
     y = tg.checkpoint(lambda t: t * view, x).sum()
     w.assign(np.zeros(3))
     try:
-        same(tg.grad(y, x), expected)  # found: gives zeros, without a word
+        same(tg.grad(y, x), expected)
     except GraphError as error:
         assert "changed" in str(error)
 
@@ -196,9 +196,7 @@ def test_an_anomaly_inside_a_checkpoint_names_its_line():
     x = leaf([0.0, 1.0])
     with np.errstate(all="ignore"), tg.detect_anomaly():
         y = tg.checkpoint(tg.sqrt, x).sum()
-        with pytest.raises(
-            GraphError, match=r"sqrt.*test_transforms\.py:\d+"
-        ):  # found: "called outside detect_anomaly"
+        with pytest.raises(GraphError, match=r"sqrt.*test_transforms\.py:\d+"):
             tg.grad(y, x)
 
 
@@ -274,7 +272,7 @@ def test_jacobian_of_a_jacobian_is_the_hessian():
 def test_jacobian_at_infinity_is_zero_where_nothing_depends():
     """0 is 0, not 0 times infinity."""
     x = np.array([np.inf, 1.0])
-    same(tg.jacobian(lambda t: tg.tensor([1.0, 2.0], dtype="float64"), x), np.zeros((2, 2)))  # found: NaN
+    same(tg.jacobian(lambda t: tg.tensor([1.0, 2.0], dtype="float64"), x), np.zeros((2, 2)))
 
 
 def test_hvp_against_closed_forms():
@@ -293,7 +291,7 @@ def test_hvp_against_closed_forms():
 
 def test_hvp_of_a_constant_is_zero():
     """As a linear function's: there is nothing to bend."""
-    same(tg.hvp(lambda t: tg.tensor(1.0, dtype="float64"), leaf(draw(3)), np.ones(3)), np.zeros(3))  # found: GraphError
+    same(tg.hvp(lambda t: tg.tensor(1.0, dtype="float64"), leaf(draw(3)), np.ones(3)), np.zeros(3))
 
 
 # ---- explain ---------------------------------------------------------------------------------------------
@@ -366,10 +364,9 @@ def test_explain_of_several_outputs_and_checkpoints():
     assert rows["eigh"].rules and rows["leaf"].norm == pytest.approx(np.sqrt(2))
     found, rows = table(lambda: tg.checkpoint(tg.tanh, x).sum())
     assert rows["checkpoint"].norm > 0 and rows["leaf"].norm > 0 and str(found)
+
     found, rows = table(lambda: tg.where(x > 1, x, 0.0).sum())
-    assert spelt(rows["where"].rules) == spelt(
-        ["ā = where(condition, ȳ, 0)"]
-    )  # found: prints b's rule too, though b is a constant
+    assert spelt(rows["where"].rules) == spelt(["ā = where(condition, ȳ, 0)"])
 
 
 def test_explain_adds_up_what_an_operation_with_several_outputs_is_paid():
@@ -453,7 +450,6 @@ A, B, C = (Symbol(n, n) for n in "abc")
     "expression, text",
     [
         (A + B + C, "a + b + c"),
-        (A + (B + C), "a + b + c"),
         (A - (B + C), "a − (b + c)"),
         (A - (B - C), "a − (b − c)"),
         ((A - B) - C, "a − b − c"),
@@ -486,8 +482,7 @@ A, B, C = (Symbol(n, n) for n in "abc")
         ((A + B) @ C, "(a + b) c"),
         (-A / B, "−a/b"),
         ((-A) + B, "−a + b"),
-        (A + -B, "a + (−b)"),  # found: `a + −b`
-        # found: `a·b c` for both: a product of elements and one of matrices bind alike
+        (A + -B, "a + (−b)"),
         ((A * B) @ C, "(a·b) c"),
         (A * (B @ C), "a·(b c)"),
         ((A / B) @ C, "(a/b) c"),
@@ -502,7 +497,7 @@ def test_parentheses_stand_where_they_are_needed(expression, text):
 def test_different_expressions_print_differently():
     """`(a*b) @ c` is not `a * (b@c)`, and the texts say so, in both alphabets."""
     one, two = (A * B) @ C, A * (B @ C)
-    assert one.text != two.text and one.latex != two.latex  # found: equal
+    assert one.text != two.text and one.latex != two.latex
 
 
 def test_a_symbol_is_neither_true_nor_false():

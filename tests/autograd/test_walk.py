@@ -55,7 +55,27 @@ def test_recorded_gradients_share_no_memory_either():
     x, z = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     u = tg.tensor([1.0, 1.0], dtype="float64")
     a, b = tg.grad(x + z, [x, z], u, create_graph=True)
-    assert not np.shares_memory(raw(a), raw(b)) and not np.shares_memory(raw(a), raw(u))
+    assert not np.shares_memory(raw(a), raw(b))
+    x.grad = None
+    (x + 0.0).backward(u, create_graph=True)
+    for g in (a, b, x.grad):
+        assert not np.shares_memory(raw(g), raw(u))  # found: with create_graph, one is the caller's cotangent itself
+
+
+def test_a_gradient_is_no_kept_array():
+    """A vjp that returns what its forward saved: the caller may do with the gradient what it likes."""
+    with toys():
+
+        @tg.primitive(lambda g, saved: saved)
+        def toy_linear(xp, x):
+            return x.sum() * 3.0, np.full(x.shape, 3.0)
+
+        y = toy_linear(leaf([1.0, 2.0]))
+        (x,) = y._node.parents
+        z = tg.Tensor(np.zeros(2), x)
+        g = tg.grad(y, z, retain_graph=True)
+        raw(g)[...] = 7.0
+        same(tg.grad(y, z), [3.0, 3.0])  # found: [7, 7]
 
 
 def test_computed_values_can_be_inputs():
@@ -122,7 +142,7 @@ def test_cotangents_shapes_and_dtypes():
             assert g.dtype == np.float32
             same(g, [3.0, 6.0])
     for wrong in (np.ones(3), np.ones((2, 1)), 1.0, np.ones((1, 2))):
-        with pytest.raises(ValueError, match=r"grad_outputs\[0\] has shape .*\(2,\)"):
+        with pytest.raises(ValueError, match=r"grad_outputs\[0\].*\(2,\)"):
             tg.grad(y, x, wrong)
     with pytest.raises(ValueError, match="2 grad_outputs for 1 outputs"):
         tg.grad(y, x, [1.0, 2.0])
@@ -268,7 +288,7 @@ def test_backward_accumulates_in_leaves_only():
     assert h.grad is None
     with pytest.raises(GraphError, match="leaves"):
         h.grad = tg.tensor([1.0, 2.0])
-    with pytest.raises(ValueError, match=r"shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"\(2,\)"):
         x.grad = tg.tensor([1.0])
     x.grad = None
     assert x.grad is None
@@ -339,7 +359,7 @@ def test_a_raw_array_that_changes_is_the_callers_own_affair():
 
 
 def test_assign_changes_leaves_and_buffers_only():
-    """A leaf is overwritten in place and older graphs refuse; a buffer gets a new array and older graphs keep theirs."""
+    """A leaf is overwritten in place, and older graphs refuse; a buffer gets a new array, and they keep the old."""
     w, buffer = leaf([1.0, 2.0], "float32"), tg.tensor([1.0, 2.0])
     array = raw(w)
     old_buffer = raw(buffer)
@@ -420,7 +440,7 @@ def test_norms_have_subgradient_zero_at_zero(order):
     """Rule 9, for every order, as a whole and row by row."""
     x = leaf([0.0, 0.0])
     if order != np.inf:  # whose maximum is a tie of |x|, each with derivative 0
-        same(tg.grad(tg.norm(x, order), x), [0.0, 0.0])  # found: 0/0 for orders other than 1 and 2
+        same(tg.grad(tg.norm(x, order), x), [0.0, 0.0])
     rows = leaf([[0.0, 0.0], [3.0, 4.0]])
     g = tg.grad(tg.norm(rows, order, axis=1).sum(), rows).numpy()
     assert np.isfinite(g).all() and not g[0].any()
@@ -456,22 +476,22 @@ def test_minus_infinity_is_a_probability_of_zero():
     same(tg.grad(tg.logaddexp(y, 0.5).sum(), y), [0.0, 1 / (1 + np.exp(-0.5))])
     with np.errstate(invalid="ignore"):
         g = tg.grad(tg.logaddexp(x, -np.inf).sum(), x).numpy()
-    assert np.isfinite(g).all()  # found: NaN from (−∞) − (−∞)
+    assert np.isfinite(g).all()
 
 
 def test_infinity_goes_through_rectifiers():
     """leaky_relu and elu of ±∞ are what their definitions say, and so are their gradients."""
     x = leaf([np.inf, -np.inf])
     with np.errstate(invalid="ignore"):
-        np.testing.assert_array_equal(tg.leaky_relu(x).numpy(), [np.inf, -np.inf])  # found: NaN (∞·0)
+        np.testing.assert_array_equal(tg.leaky_relu(x).numpy(), [np.inf, -np.inf])
         np.testing.assert_array_equal(tg.elu(x).numpy(), [np.inf, -1.0])
-        same(tg.grad(tg.elu(x).sum(), x), [1.0, 0.0])  # found: NaN at ∞
+        same(tg.grad(tg.elu(x).sum(), x), [1.0, 0.0])
 
 
 def test_softplus_has_a_gradient_where_it_has_a_value():
     """A confident discriminator still learns: the gradient of softplus(−20) in float32 is e⁻²⁰, not 0."""
     x = leaf([-20.0, -10.0], "float32")
-    # found: sigmoid by tanh is 0 below −17, and has an error of 1e-3 at −10 relative to itself
+
     np.testing.assert_allclose(tg.grad(tg.softplus(x).sum(), x).numpy(), np.exp([-20.0, -10.0]), rtol=1e-4)
 
 
@@ -481,7 +501,7 @@ def test_freezing_and_thawing_a_leaf_keeps_its_name():
     x.requires_grad_(False)
     assert not x.requires_grad
     x.requires_grad_()
-    assert x.name == "weight"  # found: None, and `.grad` is gone as well
+    assert x.name == "weight"
 
 
 # ---- switches -------------------------------------------------------------------------------------------
@@ -766,7 +786,7 @@ def test_a_leaf_from_another_process_is_as_old_as_its_arrival():
     x = leaf([1.0, 2.0])
     x._node.seq = x._node.version = 10**12  # what a long-running process would have written
     z = pickle.loads(pickle.dumps(x))
-    same(tg.grad((z * z).sum(), z), [2.0, 4.0])  # found: "the outputs do not depend on inputs[0]"; backward: None
+    same(tg.grad((z * z).sum(), z), [2.0, 4.0])
 
 
 # ---- vjps of users ------------------------------------------------------------------------------------------
@@ -832,7 +852,7 @@ def test_kernels_of_every_shape_are_differentiated_twice(kind):
             def toy_powers(xp, a):
                 return a * a, a * a * a
 
-            tg.check_grads(toy_powers, [draw(3)])  # found: AttributeError in _through_composition
+            tg.check_grads(toy_powers, [draw(3)])
             tg.check_grads(lambda x: toy_powers(x)[1], [draw(3)])
         else:
 
@@ -844,7 +864,7 @@ def test_kernels_of_every_shape_are_differentiated_twice(kind):
             def toy_both(xp, *arrays):
                 return arrays[0] * arrays[1]
 
-            tg.check_grads(toy_both, [draw(3), draw(3)])  # found: AttributeError in _through_composition
+            tg.check_grads(toy_both, [draw(3), draw(3)])
 
 
 def test_a_vjp_may_decline():
@@ -869,5 +889,5 @@ def test_a_vjp_with_a_wrong_shape_is_named():
             return x * 1
 
         x = leaf([1.0, 2.0])
-        with pytest.raises(GraphError, match=r"toy_short.*\(1,\).*\(2,\)"):  # found: the operation is not named
+        with pytest.raises(GraphError, match=r"toy_short.*\(1,\).*\(2,\)"):
             tg.grad(toy_short(x).sum(), x)

@@ -23,7 +23,6 @@ ORACLES = [
     ("erfinv", INSIDE, lambda x: scipy.special.erfinv(x)),
     ("lgamma", POSITIVE, lambda x: math.lgamma(x)),
     ("digamma", POSITIVE, lambda x: (math.lgamma(x + 1e-5) - math.lgamma(x - 1e-5)) / 2e-5),
-    ("expit", ANY, lambda x: 1 / (1 + math.exp(-x))),
     ("ndtri", INSIDE, lambda x: math.sqrt(2) * scipy.special.erfinv(2 * x - 1)),
     ("sigmoid", ANY, lambda x: 1 / (1 + math.exp(-x))),
     ("softplus", ANY, lambda x: math.log(1 + math.exp(x))),
@@ -50,7 +49,7 @@ def test_every_function_takes_0d_arrays(library):
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_every_dtype_is_kept_and_integers_become_float64(library, dtype):
     x = library.array([0.25, 0.5], dtype)
-    for f in (special.erf, special.lgamma, special.digamma, special.expit, special.sigmoid, special.softplus):
+    for f in (special.erf, special.lgamma, special.digamma, special.sigmoid, special.softplus):
         assert f(library.xp, x).dtype == dtype
     assert special.xlogy(library.xp, x, x).dtype == special.polygamma(library.xp, 1, x).dtype == dtype
     assert special.erf(library.xp, library.array([1, 2])).dtype == "float64"
@@ -79,6 +78,8 @@ def test_xlogy_is_zero_at_zero_whatever_the_logarithm(library):
 def test_sigmoid_and_softplus_at_the_ends(library):
     x = library.array([-INF, -1e4, -100.0, 100.0, 1e4, INF])
     np.testing.assert_allclose(library.host(special.sigmoid(library.xp, x)), [0, 0, 0, 1, 1, 1], atol=1e-16)
+    tail = library.host(special.sigmoid(library.xp, library.array([-20.0, -80.0], dtype="float32")))
+    np.testing.assert_allclose(tail, np.exp([-20.0, -80.0]), rtol=1e-5)
     softplus = library.host(special.softplus(library.xp, x))
     np.testing.assert_allclose(softplus, [0, 0, math.exp(-100), 100, 1e4, INF], rtol=1e-12)
 

@@ -134,8 +134,11 @@ def clip(xp, x, a_min=None, a_max=None):
     """x, but at least `a_min` and at most `a_max` (numbers or arrays, or None); derivative 1 at the bounds."""
     if a_min is None and a_max is None:
         raise ValueError("clip: a_min, a_max or both are wanted")
-    if isinstance(a_min, Tensor) or isinstance(a_max, Tensor):
-        raise TypeError("clip: its bounds are constants; tg.maximum and tg.minimum take Tensors")
+    for name, bound in (("a_min", a_min), ("a_max", a_max)):
+        if isinstance(bound, Tensor):
+            raise TypeError(
+                f"clip: {name} is a Tensor; the bounds are constants (tg.maximum and tg.minimum take Tensors)"
+            )
     return xp.clip(x, a_min, a_max)
 
 
@@ -198,7 +201,13 @@ def log10(xp, x):
     return xp.log10(x)
 
 
-@primitive(lambda g, a, b: g * sigmoid(a - b), lambda g, a, b: g * sigmoid(b - a), domain="real")
+@vocabulary
+def finite(y):
+    """y with 0 in place of infinities."""
+    return where(isfinite(y), y, 0)
+
+
+@primitive(lambda g, y, a: g * exp(a - finite(y)), lambda g, y, b: g * exp(b - finite(y)), domain="real")
 def logaddexp(xp, a, b):
     r"""$\log(e^a + e^b)$, without overflow."""
     return special.logaddexp(xp, a, b)
@@ -309,10 +318,10 @@ def relu(xp, x):
 @primitive(lambda g, x, negative_slope: g * (x > 0) + negative_slope * g * (x <= 0), domain="nonzero")
 def leaky_relu(xp, x, negative_slope=0.01):
     """$x$ where $x > 0$, else `negative_slope` times $x$."""
-    return x * (x > 0) + negative_slope * x * (x <= 0)
+    return xp.maximum(x, 0) + negative_slope * xp.minimum(x, 0)
 
 
-@primitive(lambda g, x, y, alpha: g * (x > 0) + g * (y + alpha) * (x <= 0), domain="nonzero")
+@primitive(lambda g, x, y, alpha: g * (x > 0) + g * (minimum(y, 0) + alpha) * (x <= 0), domain="nonzero")
 def elu(xp, x, alpha=1.0):
     r"""$x$ where $x > 0$, else $\alpha(e^x - 1)$."""
     return xp.maximum(x, 0) + alpha * xp.expm1(xp.minimum(x, 0))

@@ -120,7 +120,7 @@ def _row(node: Any, g: Any, grads: dict, uses: Counter, labels: dict) -> Row:
                     sums.append(f"Σ {c.shape}→{p.shape}")
                 _pay(grads, set(), p, fit(c, p, node.rule))
     lines = [s.text for s in rules(primitive)]
-    paid = [p for p, v in zip(node.parents, primitive.vjps or node.parents, strict=False) if v is not None or p is None]
+    paid = [p for p, v in zip(node.parents, primitive.vjps, strict=False) if v is not None] or node.parents
     if len(lines) == len(paid):  # a line for each input that can have a gradient: those of constants go
         lines = [line for line, p in zip(lines, paid, strict=True) if p is not None]
     inputs = [labels.get(p, "constant") for p in node.parents]

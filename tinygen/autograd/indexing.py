@@ -46,8 +46,10 @@ def take_along_axis(x, indices, axis):
     indices = _raw(indices)
     x, indices = arraylike(x), backend.asarray(indices)
     if indices.ndim != len(x.shape) or not -indices.ndim <= axis < indices.ndim:
-        raise ValueError(f"take_along_axis: x has {len(x.shape)} axes, indices has {indices.ndim} axes, axis is {axis}; "
-                         "as many axes are wanted, and an axis among them")  # fmt: skip
+        raise ValueError(
+            f"take_along_axis: x has {len(x.shape)} axes, indices has {indices.ndim} axes, axis is {axis}; "
+            "as many axes are wanted, and an axis among them"
+        )
     axis %= indices.ndim
     xp = backend.array_module(indices)
     grid = []

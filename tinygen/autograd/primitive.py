@@ -226,6 +226,9 @@ class Rule:
         """The kept values as a tuple, in the order of `kept`."""
         return (saved,) if len(self.kept) == 1 else saved or ()
 
+    def changed(self, node: Node) -> None:
+        """A rule uses what it kept and nothing else (a checkpoint does)."""
+
     def as_tensors(self, node: Node) -> Any:
         """What `node` kept, with inputs and output as the recorded Tensors they were."""
         row, values = self.primitive, []
@@ -282,7 +285,10 @@ def _wrap(xp: Any, out: tuple, node: Node | None) -> tuple[Tensor, ...]:
     outs = [xp.asarray(o) for o in out]
     recorded = [node is not None and o.dtype.kind == "f" for o in outs]
     return tuple(
-        [Tensor(o, Part(node, i, o.shape, o.dtype) if r else None) for i, (o, r) in enumerate(zip(outs, recorded))]
+        [
+            Tensor(o, Part(node, i, o.shape, o.dtype) if r else None)
+            for i, (o, r) in enumerate(zip(outs, recorded, strict=True))
+        ]
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from tinygen.autograd.elementwise import abs, exp, isfinite, power, where
+from tinygen.autograd.elementwise import abs, exp, finite, power
 from tinygen.autograd.primitive import arraylike, primitive, vocabulary
 from tinygen.autograd.shapes import astype, broadcast_to, concatenate, flip, normal_axes, reshape, transpose
 from tinygen.backend.arrays import errstate
@@ -39,12 +39,6 @@ def share(x, y, axis):
 def nonzero(y):
     """y with 1 in place of 0: a safe divisor where the numerator is 0 too."""
     return y + (y == 0)
-
-
-@vocabulary
-def finite(y):
-    """y with 0 in place of infinities."""
-    return where(isfinite(y), y, 0)
 
 
 def _kept(shape, axis):
@@ -133,7 +127,8 @@ def norm(x, ord=None, axis=None, keepdims=False):
         raise ValueError(f"norm: ord must be positive, got {ord!r}")
     if ord == 1:
         return sum(abs(x), axis, keepdims)
-    return power(sum(power(abs(x), ord), axis, keepdims), 1 / ord)
+    powers = sum(power(abs(x), ord), axis, keepdims)
+    return power(nonzero(powers), 1 / ord) * (powers != 0)  # at 0 the root has no slope: the subgradient is 0
 
 
 def prod(x, axis=None, keepdims=False):

@@ -17,7 +17,7 @@ SUM, MINUS, MATMUL, PRODUCT, POWER, ATOM = range(1, 7)  # how tightly an express
 
 #: operations written between their operands: (Unicode, LaTeX, binding, binding wanted on the right)
 INFIX = {
-    "add": (" + ", " + ", SUM, PRODUCT),
+    "add": (" + ", " + ", SUM, SUM),
     "subtract": (" − ", " - ", SUM, PRODUCT),
     "multiply": ("·", r" \odot ", PRODUCT, PRODUCT),
     "divide": ("/", " / ", PRODUCT, POWER),
@@ -127,6 +127,7 @@ def infix(name: str, a: Any, b: Any) -> Symbol:
         a, b = (within(s, s.binding if s.binding in (MINUS, MATMUL) else POWER) for s in map(symbol, (a, b)))
     a = within(a, MINUS if binding in (PRODUCT, MATMUL) else binding or SUM)
     a, b = (within(a, PRODUCT) if binding == PRODUCT and a.binding == MATMUL else a), within(b, right)
+    b = within(b, PRODUCT) if b.binding == MINUS else b  # a + (−b)
     binding = MINUS if a.binding == MINUS and binding in (PRODUCT, MATMUL) else binding  # −a·b: a minus before all
     return Symbol(a.text + text + b.text, a.latex + latex + b.latex, binding)
 

@@ -30,7 +30,7 @@ _OPERATORS = {
 class Tensor:
     """An array with a memory. Made by `tinygen.tensor` and by the functions of this library."""
 
-    __slots__ = ("_data", "_node", "__weakref__")
+    __slots__ = ("_data", "_node", "_frozen", "__weakref__")
     __array_priority__ = 1000  # CuPy asks this before it tries to add a Tensor itself
 
     def __init__(self, data: Any, node: Leaf | Node | Part | None = None):
@@ -105,7 +105,7 @@ class Tensor:
         if value is not None and not (
             isinstance(value, Tensor) and value.shape == self.shape and value.device == self.device
         ):
-            raise ValueError(f"grad: a Tensor of shape {self.shape} on {self.device} or None is wanted, got {value!r}")
+            raise ValueError(f"grad: None or a Tensor like {describe(self)} is wanted, got {describe(value)}")
         self._node.grad = value
 
     @property
@@ -195,6 +195,11 @@ class Tensor:
 
     __hash__ = object.__hash__
 
+    def __reduce__(self):
+        if not self.is_leaf:
+            raise GraphError("only leaves are pickled and copied; this Tensor was computed (use x.detach())")
+        return _restored, (self._data, self.requires_grad, self.name)
+
     # ---- gradients and changes -------------------------------------------------------------------------
 
     def backward(
@@ -230,10 +235,12 @@ class Tensor:
         if not self.is_leaf:
             raise GraphError("requires_grad_: only for leaves; this Tensor was computed (use detach)")
         if wanted and self._node is None:
-            self._node = leaf_for(self._data)
-            self._data = self._data.copy()  # a leaf changes in place, and `detach` shares memory
-        elif not wanted:
-            self._node = None
+            self._node = getattr(self, "_frozen", None)  # with its name and .grad
+            if self._node is None:
+                self._data = self._data.copy()  # a leaf changes in place, and `detach` shares memory
+                self._node = leaf_for(self._data)
+        elif not wanted and self._node is not None:
+            self._node, self._frozen = None, self._node
         return self
 
     # ---- arithmetic ------------------------------------------------------------------------------------
@@ -383,6 +390,11 @@ def _refused(name: str) -> str:
     return f"np.{name} does not know Tensors; {instead}, or use x.numpy() for a copy of the values"
 
 
+def _restored(data: Any, requires_grad: bool, name: str | None) -> Tensor:
+    """A pickled Tensor, with a leaf of its own."""
+    return Tensor(data, leaf_for(data, name) if requires_grad else None)
+
+
 def variable(data: Any) -> Tensor:
     """A leaf on the very memory of an array."""
     return Tensor(data, leaf_for(data))
@@ -403,6 +415,7 @@ from tinygen.autograd.elementwise import (  # noqa: E402
     multiply, negative, not_equal, power, subtract,
 )  # fmt: skip
 from tinygen.autograd.indexing import getitem  # noqa: E402
+from tinygen.autograd.primitive import describe  # noqa: E402
 from tinygen.autograd.linalg import dot, matmul, trace  # noqa: E402
 from tinygen.autograd.reductions import (  # noqa: E402
     all, any, argmax, argmin, cumsum, max, mean, min, prod, std, sum, var,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tinygen.autograd.creation import as_tensor, zeros, zeros_like
-from tinygen.autograd.graph import Node, Part, creation_number, mode
+from tinygen.autograd.graph import Leaf, Node, Part, creation_number, mode
 from tinygen.autograd.primitive import describe
 from tinygen.autograd.reductions import sum
 from tinygen.autograd.shapes import reshape, stack
@@ -40,6 +40,8 @@ def hvp(f: Callable[[Tensor], Tensor], x: Any, v: Any, *, create_graph: bool = F
     if v.shape != x.shape:
         raise ValueError(f"hvp: v must have x's shape {x.shape}, got {v.shape}")
     y = f(x)
+    if not isinstance(y, Tensor):
+        raise TypeError(f"hvp: f must return a Tensor, got {describe(y)}")
     slope = None if y._node is None else grad(y, x, create_graph=True, allow_unused=True)
     if slope is None or slope._node is None:  # f is constant or linear
         return zeros_like(x)
@@ -54,6 +56,10 @@ def _input(x: Any) -> Tensor:
     return variable(as_tensor(x)._data.copy())
 
 
+#: primitives whose output may lie in their input's memory
+VIEWS = {"reshape", "transpose", "swapaxes", "moveaxis", "expand_dims", "squeeze", "broadcast_to", "flip", "getitem"}
+
+
 class Recomputation:
     """The rule of a checkpoint's node: run the function again, recorded, and go back through that.
 
@@ -64,6 +70,7 @@ class Recomputation:
     name = "checkpoint"
     joint = True  # all contributions come at once
     composed = None
+    vjps = ()
     formula = r"\text{run again and go back}"
     kept: list[str] = []
 
@@ -79,11 +86,22 @@ class Recomputation:
         """What the second run will use, as far as it is known: the arguments."""
         return tuple([a._data for a in self.args if isinstance(a, Tensor)])
 
+    def changed(self, node: Node) -> Leaf | None:
+        """A leaf that has changed since, among what the second run will use: the parents, or what they are views of."""
+        waiting = list(node.parents)
+        while waiting:
+            p = waiting.pop()
+            if type(p) is Leaf and p.version > node.seq:
+                return p
+            if type(p) is Node and p.rule.primitive.name in VIEWS:
+                waiting.extend(q for q in p.parents if q is not None)
+        return None
+
     def contributions(self, node: Node, g: Any, create_graph: bool) -> Iterable[tuple[Any, Any]]:
         """Pairs (what f reached, its gradient)."""
         now = {generator: generator.state for generator in self.states}
         before = mode.record, mode.rewinding
-        mode.record, mode.rewinding = before[0] or 1, True
+        mode.record, mode.rewinding = 2 if mode.anomaly else before[0] or 1, True
         try:
             _rewind(self.states)
             out = self.f(*self.args)

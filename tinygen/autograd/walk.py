@@ -223,9 +223,7 @@ def _usable(node: Node) -> None:
     if node.saved is FREED:
         raise GraphError(f"{name}: this part of the graph was freed by an earlier backward pass; "
                          "give that pass retain_graph=True")  # fmt: skip
-    leaf = changed_since(node.rule.values(node.saved), node.seq)
-    if leaf is None and type(node.rule) is not Rule:  # a checkpoint will use its parents' present values
-        leaf = next((p for p in node.parents if type(p) is Leaf and p.version > node.seq), None)
+    leaf = changed_since(node.rule.values(node.saved), node.seq) or node.rule.changed(node)
     if leaf is not None:
         raise GraphError(
             f"{name}: a leaf of shape {leaf.shape} that it used was changed since (by an optimiser, assign or "
@@ -260,13 +258,13 @@ def _contributions(node: Node, g: Any, leading: set, create_graph: bool) -> Iter
 
 def _through_composition(g: Any, node: Node) -> Iterable[tuple[Any, Any]]:
     """The contributions of a kernel, through its definition in primitives."""
-    rule = node.rule
+    rule, row = node.rule, node.rule.primitive
     inputs = dict(zip(rule.kept, rule.values(rule.as_tensors(node)), strict=True))
-    row = rule.primitive
-    out = row.composed(*[inputs[n] for n in (*row.arrays, *row.options)])
-    parents = {p for p in node.parents if p is not None}
-    found = walk([(out._node, g)], parents, create_graph=True, stop=True)
-    return found.items()
+    arrays = inputs[row.arrays[0]] if row.variadic else [inputs[n] for n in row.arrays]
+    out = row.composed(*arrays, **{n: inputs[n] for n in row.options})
+    pairs = zip(out, g, strict=True) if isinstance(out, tuple) else ((out, g),)
+    seeds = [(o._node, c) for o, c in pairs if c is not None and o._node is not None]
+    return walk(seeds, {p for p in node.parents if p is not None}, create_graph=True, stop=True).items()
 
 
 def _seeds(roots: list[Tensor], cotangents: Any, create_graph: bool) -> list[tuple[Any, Any]]:
@@ -293,11 +291,8 @@ def _seeds(roots: list[Tensor], cotangents: Any, create_graph: bool) -> list[tup
         if raw.shape != root.shape or device_of(raw) != root.device:
             raise ValueError(f"grad: grad_outputs[{i}] is {describe(raw)}, its output {describe(root)}; "
                              "the same shape and device are wanted")  # fmt: skip
-        if create_graph:
-            g = g if isinstance(g, Tensor) else Tensor(raw, None)
-            seeds.append((root._node, g if g.dtype == root.dtype else g.astype(root.dtype)))
-        else:
-            seeds.append((root._node, raw.astype(root.dtype)))  # astype copies: nothing returned is the caller's
+        own = Tensor(raw.copy(), g._node if isinstance(g, Tensor) else None)  # nothing returned is the caller's
+        seeds.append((root._node, own.astype(root.dtype) if create_graph else raw.astype(root.dtype)))
     return seeds
 
 

@@ -288,7 +288,7 @@ class Generator:
             raise TypeError(f"bernoulli: p is a {type(p).__name__}; wanted a number or an array.")
         if not _holds(p, lambda p: (p >= 0) & (p <= 1)):
             raise ValueError(
-                "bernoulli: p holds values outside [0, 1]; wanted probabilities (logits need expit)."
+                "bernoulli: p holds values outside [0, 1]; wanted probabilities (logits need a sigmoid)."
             )
         shape = getattr(p, "shape", ()) if shape is None else _shape(shape)
         with self._place():

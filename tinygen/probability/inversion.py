@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 import tinygen.autograd as tg
-from tinygen.backend.arrays import array_module
+from tinygen.backend.arrays import array_module, errstate
 from tinygen.probability.distribution import Distribution, batch_of, on_noise, open_uniform, parameter
 from tinygen.probability.support import FINITE, NONNEGATIVE, POSITIVE, REAL, Support, interval
 
@@ -51,7 +51,7 @@ class Uniform(Distribution):
     def _log_density(self, x):
         r"""$-\log(b - a)$ inside, $-\infty$ outside (which a mixture of uniform laws needs)."""
         inside = tg.logical_and(x >= self.low, x <= self.high)
-        return tg.where(inside, -tg.log(self.high - self.low), -math.inf)
+        return tg.where(inside, x.detach() * 0, -math.inf) - tg.log(self.high - self.low)
 
     @property
     def mean(self):
@@ -173,7 +173,8 @@ class Gumbel(Distribution):
 
     def _log_density(self, x):
         z = (x - self.loc) / self.scale
-        return -z - tg.exp(-z) - tg.log(self.scale)
+        with errstate(np, over="ignore"):  # far to the left the density is 0, and its logarithm minus infinity
+            return -z - tg.exp(-z) - tg.log(self.scale)
 
     @property
     def mean(self):

@@ -62,17 +62,15 @@ class Poisson(Distribution):
         return self._batch(self.rate)
 
     def entropy(self):
-        r"""$\lambda - \lambda \log \lambda + \mathbb{E} \log x!$, the mean summed over the $x$ that matter.
+        r"""$-\sum_x p(x) \log p(x)$ over the $x$ that matter.
 
         It takes about $\lambda_{\max} + 10 \sqrt{\lambda_{\max}}$ terms a law (and waits for a GPU to say how many).
         """
         rate = self._batch(self.rate)
         top = float(np.max(to_numpy(rate._data), initial=0.0))
-        counts = np.arange(2, math.ceil(top + 10 * math.sqrt(top) + 40), dtype=self.dtype)  # log 0! = log 1! = 0
-        x = Tensor(asarray(counts, device=rate.device), None)
-        column = tg.expand_dims(rate, -1)
-        log_p = x * tg.log(column) - column - lgamma(x + 1)  # (..., terms)
-        return rate - rate * tg.log(rate) + tg.sum(tg.exp(log_p) * lgamma(x + 1), -1)
+        counts = np.arange(math.ceil(top + 10 * math.sqrt(top) + 40), dtype=self.dtype)
+        log_p = Poisson(tg.expand_dims(rate, -1))._log_density(Tensor(asarray(counts, device=rate.device), None))
+        return -tg.sum(tg.exp(log_p) * log_p, -1)  # (..., terms) summed
 
 
 def _quantile(xp, u, rate):
@@ -81,7 +79,7 @@ def _quantile(xp, u, rate):
     width = 9 * xp.sqrt(rate) + 40
     low = xp.broadcast_to(xp.maximum(xp.floor(rate - width), -1.0), u.shape)
     high = xp.broadcast_to(xp.ceil(rate + width), u.shape)
-    steps = 1 + math.ceil(math.log2(2 * float(to_numpy(width).max()) + 2)) if u.size else 0
+    steps = 1 + math.ceil(math.log2(2 * float(width.max()) + 2)) if u.size else 0
     for _ in range(steps):
         middle = xp.floor((low + high) / 2)
         reached = special.gammaincc(middle + 1, rate) > u

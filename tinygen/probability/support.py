@@ -51,9 +51,10 @@ class Support:
             return
         # the support may have more axes than x, when its bounds are arrays: show x as it met them
         seen = np.broadcast_to(raw, outside.shape + raw.shape[raw.ndim - self.event_ndim :])
-        place = tuple([int(i[0]) for i in np.nonzero(outside)])
+        place = tuple(np.argwhere(outside)[0].tolist())
         at = f" at {place}" if place else ""
-        value = np.array2string(seen[place], separator=", ", threshold=8, precision=6).replace("\n", "")
+        value = seen[place]
+        value = " ".join(np.array2string(value, threshold=8).split()) if np.ndim(value) else f"{float(value):.6g}"
         fix = f" ({self.fix})" if self.fix else ""
         raise ValueError(f"{owner}: {name} holds {value}{at}; {self.words} are wanted{fix}")
 
