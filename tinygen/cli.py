@@ -56,8 +56,8 @@ def info(lines: bool) -> None:
         f"tinygen {tg.__version__}, Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}"
     )
     try:
-        xp = cuda.cupy()
-        print(f"CuPy {xp.__version__}, {xp.cuda.runtime.getDeviceCount()} device(s)")
+        cupy = cuda.cupy()
+        print(f"CuPy {cupy.__version__}, {cupy.cuda.runtime.getDeviceCount()} device(s)")
     except tg.DeviceError as reason:
         print(f"no GPU: {reason}")
     if lines:

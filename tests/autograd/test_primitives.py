@@ -17,10 +17,10 @@ from hypothesis.extra import numpy as hnp
 
 import tinygen as tg
 from tinygen.autograd.primitive import REGISTRY
-from tinygen.autograd.symbols import rules
 from tinygen.backend import arrays as backend
 from tinygen.cases import Case, every_case
 from tinygen.cases.engine import DOMAINS
+from tinygen.formulas.symbols import rules
 
 ELEMENTWISE = {name: row for name, row in REGISTRY.items() if row.domain is not None}
 UNARY = sorted(n for n, row in ELEMENTWISE.items() if len(row.arrays) == 1)

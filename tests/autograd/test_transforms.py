@@ -14,8 +14,8 @@ import pytest
 import tinygen as tg
 from tinygen.autograd.graph import GraphError
 from tinygen.autograd.primitive import REGISTRY
-from tinygen.autograd.symbols import Symbol, rules
 from tinygen.backend.random import Generator
+from tinygen.formulas.symbols import Symbol, rules
 
 from .checkers import draw, leaf, no_collector, raw, toys
 

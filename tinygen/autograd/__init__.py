@@ -2,8 +2,8 @@
 
 To read it in an evening, in this order: `graph` (what a computation leaves behind), `tensor`, `primitive` (one
 row per operation), `elementwise` (the first sixty rows), `walk` (reverse mode), `checks` (how to trust it),
-`symbols` and `explain` (how it prints its own formulas); then `reductions`, `shapes`, `indexing`, `linalg`,
-`convolution`, and `transforms`.
+then `reductions`, `shapes`, `indexing`, `linalg`, `convolution`, and `transforms`. How it prints its own formulas is
+a floor of its own, `tinygen.formulas`.
 """
 
 from tinygen.autograd.tensor import Tensor  # first: everything below needs the class
@@ -16,13 +16,12 @@ from tinygen.autograd.creation import (
     arange, as_tensor, eye, from_dlpack, full, linspace, ones, ones_like, tensor, zeros, zeros_like,
 )  # fmt: skip
 from tinygen.autograd.elementwise import (
-    abs, add, arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, ceil, clip, cos, cosh, digamma, divide, elu,
-    equal, erf, exp, exp2, expm1, floor, greater, greater_equal, isfinite, isnan, leaky_relu, less, less_equal, lgamma,
-    log, log1p, log2, log10, logaddexp, logical_and, logical_not, logical_or, maximum, minimum, multiply, negative,
-    not_equal, polygamma, power, reciprocal, relu, sigmoid, sign, sin, sinh, softplus, sqrt, square, subtract, tan,
-    tanh, where,
+    abs, add, arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, bitwise_and, bitwise_or, ceil, clip, cos,
+    cosh, digamma, divide, elu, equal, erf, exp, exp2, expm1, floor, greater, greater_equal, invert, isfinite,
+    isnan, leaky_relu, less, less_equal, lgamma, log, log10, log1p, log2, logaddexp, maximum, minimum, multiply,
+    negative, not_equal, polygamma, power, reciprocal, relu, sigmoid, sign, sin, sinh, softplus, sqrt, square,
+    subtract, tan, tanh, where,
 )  # fmt: skip
-from tinygen.autograd.explain import explain
 from tinygen.autograd.graph import GraphError
 from tinygen.autograd.indexing import embedding, getitem, scatter, take_along_axis
 from tinygen.autograd.linalg import dot, einsum, matmul, outer, tensordot, trace

@@ -147,7 +147,7 @@ def inside(x, a_min, a_max):
     """1 where $x$ lies within the bounds, else 0."""
     if a_min is None or a_max is None:
         return x <= a_max if a_min is None else x >= a_min
-    return logical_and(x >= a_min, x <= a_max)
+    return bitwise_and(x >= a_min, x <= a_max)
 
 
 @primitive(None, lambda g, condition: where(condition, g, 0), lambda g, condition: where(condition, 0, g))
@@ -394,21 +394,21 @@ def greater_equal(xp, a, b):
 
 
 @primitive(None, None)
-def logical_and(xp, a, b):
-    """Whether both hold."""
-    return xp.logical_and(a, b)
+def bitwise_and(xp, a, b):
+    """`a & b`: whether both hold (for integers, bit by bit)."""
+    return xp.bitwise_and(a, b)
 
 
 @primitive(None, None)
-def logical_or(xp, a, b):
-    """Whether at least one holds."""
-    return xp.logical_or(a, b)
+def bitwise_or(xp, a, b):
+    """`a | b`: whether at least one holds (for integers, bit by bit)."""
+    return xp.bitwise_or(a, b)
 
 
 @primitive(None)
-def logical_not(xp, x):
-    """Whether it does not hold."""
-    return xp.logical_not(x)
+def invert(xp, x):
+    """`~x`: whether it does not hold (for integers, bit by bit)."""
+    return xp.invert(x)
 
 
 @primitive(None)

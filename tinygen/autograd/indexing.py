@@ -19,9 +19,11 @@ def getitem(x, index):
 
 
 def _raw(index):
-    """An index without Tensors in it."""
+    """An index without Tensors in it, and of its own, so that the caller may use the array again."""
     if isinstance(index, tuple):
         return tuple(map(_raw, index))
+    if backend.is_array(index):
+        return index.copy()
     if isinstance(index, Tensor):
         if index.dtype.kind not in "iub":
             raise IndexError(f"an index must be of integers or booleans, got a {index.dtype} Tensor")

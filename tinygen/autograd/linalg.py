@@ -90,7 +90,7 @@ def tensordot(a, b, axes=2):
         if axes > min(len(a.shape), len(b.shape)):
             raise ValueError(f"tensordot: axes={axes} is more than shapes {a.shape} and {b.shape} have")
         axes = (tuple(range(len(a.shape) - axes, len(a.shape))), tuple(range(axes)))
-    left, right = normal_axes(axes[0], len(a.shape)), normal_axes(axes[1], len(b.shape))
+    left, right = (normal_axes(s, len(x.shape), "tensordot") for s, x in zip(axes, (a, b), strict=True))
     if [a.shape[i] for i in left] != [b.shape[j] for j in right]:
         raise ValueError(f"tensordot: axes {axes} of shapes {a.shape} and {b.shape} do not match")
     free_a = [i for i in range(len(a.shape)) if i not in left]
@@ -145,6 +145,8 @@ def einsum(subscripts, *operands):
     if not arrow:
         every = "".join(letters)
         output = dots + "".join(sorted({c for c in every if every.count(c) == 1} - set(dots)))
+    elif dots and "..." not in output:
+        raise ValueError(f"einsum: the output of {subscripts!r} must say where the axes of ... go")
     output = output.replace("...", dots)
     if len(set(output)) < len(output) or not set(output) <= set("".join(letters)):
         raise ValueError(f"einsum: each output letter once, and one that an input has, is wanted in {subscripts!r}")

@@ -170,6 +170,8 @@ class Primitive:
         several = self.outputs > 1
         if not several and not is_array(out):  # NumPy turns 0-d arrays into scalars
             out = xp.asarray(out)
+        if not several and out.dtype.kind not in "fiub":
+            raise failure(self, arrays, options, TypeError(f"the result would be of dtype {out.dtype}"))
         rule = self.rule(tuple([p is not None for p in parents])) if mode.record else None
         if rule is None or (not several and out.dtype.kind != "f"):  # integers carry no gradient
             return _wrap(xp, out, None) if several else Tensor(out, None)
@@ -307,11 +309,11 @@ def _unary(row: Primitive) -> Callable:
                 raise failure(row, (x,), (), error) from error
             if type(out) is not type(a):  # NumPy turns 0-d arrays into scalars
                 out = np.asarray(out)
-            node = x._node
-            if node is None or rule is None:
+            node, dtype = x._node, out.dtype
+            if node is None or rule is None or dtype.kind != "f":
                 return Tensor(out, None)
             saved = (out, a) if keeps_x and keeps_y else a if keeps_x else out if keeps_y else None
-            return Tensor(out, Node(rule, (node,), saved, out.shape, out.dtype))
+            return Tensor(out, Node(rule, (node,), saved, out.shape, dtype))
         return row.apply((x,))
 
     return call

@@ -102,7 +102,7 @@ def logsumexp(xp, x, axis=None, keepdims=False):
 
 
 @primitive(lambda g, x, y, x_shape, axis: spread(g / nonzero(y), x_shape, axis) * x)
-def _euclidean(xp, x, axis=None, keepdims=False):
+def _norm(xp, x, axis=None, keepdims=False):
     r"""The Euclidean norm $\sqrt{\sum_i x_i^2}$, with subgradient 0 at 0."""
     return xp.sqrt(xp.sum(xp.square(x), axis=axis, keepdims=keepdims))
 
@@ -110,14 +110,15 @@ def _euclidean(xp, x, axis=None, keepdims=False):
 def norm(x, ord=None, axis=None, keepdims=False):
     r"""The norm $(\sum_i |x_i|^p)^{1/p}$ over `axis` (all axes by default), with $p$ = `ord`.
 
-    `ord` is None, 2 or "fro" (Euclidean; subgradient 0 at 0), 1, `math.inf`, or any positive number. Matrix
-    norms other than Frobenius's are not here: for a matrix, give one `axis` when `ord` is a number.
+    `ord` is None, 2 or "fro" (Euclidean; subgradient 0 at 0), 1, `math.inf`, or any positive number. Powers are
+    taken as they are, so numbers whose square underflows (below about 1e-19 in float32) count as 0. Matrix norms
+    other than Frobenius's are not here: for a matrix, give one `axis` when `ord` is a number.
     """
     x = arraylike(x)
     if not (ord in (None, "fro") or isinstance(ord, int | float)):
         raise ValueError(f"norm: ord must be None, 'fro', math.inf or a positive number, got {ord!r}")
     if ord in (None, "fro", 2) and not (ord == 2 and len(normal_axes(axis, len(x.shape))) > 1):
-        return _euclidean(x, axis, keepdims)
+        return _norm(x, axis, keepdims)
     if isinstance(ord, str) or len(normal_axes(axis, len(x.shape))) > 1:
         raise ValueError(f"norm: ord={ord!r} over axis={axis!r} of shape {x.shape} would be a matrix norm; "
                          "give one axis, or ord=None")  # fmt: skip
@@ -134,7 +135,7 @@ def norm(x, ord=None, axis=None, keepdims=False):
 def prod(x, axis=None, keepdims=False):
     r"""The product $\prod_i x_i$, multiplied up in pairs, so that zeros do no harm to any derivative."""
     x = arraylike(x)
-    axes = normal_axes(axis, len(x.shape))
+    axes = normal_axes(axis, len(x.shape), "prod")
     rest = [i for i in range(len(x.shape)) if i not in axes]
     shape = x.shape
     x = reshape(transpose(x, (*axes, *rest)), (math.prod([shape[a] for a in axes]), *[shape[i] for i in rest]))

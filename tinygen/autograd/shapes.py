@@ -17,16 +17,16 @@ from tinygen.autograd.primitive import arraylike, primitive, vocabulary
 from tinygen.backend import arrays as backend
 
 
-def normal_axes(axis, ndim):
+def normal_axes(axis, ndim, name="axis"):
     """Axes as a tuple of numbers from 0 to ndim - 1; None means all of them."""
     if axis is None:
         return tuple(range(ndim))
     axes = axis if isinstance(axis, tuple | list) else (axis,)
     normal = tuple([a.__index__() + ndim if a < 0 else a.__index__() for a in axes])
     if builtins.any(not 0 <= a < ndim for a in normal):
-        raise np.exceptions.AxisError(f"axis {axis} is out of bounds for an array with {ndim} axes")
+        raise np.exceptions.AxisError(f"{name}: axis {axis} is out of bounds for {ndim} axes")
     if len(set(normal)) < len(normal):
-        raise ValueError(f"axis {axis} names the same axis twice")
+        raise ValueError(f"{name}: axis {axis} names the same axis twice")
     return normal
 
 
@@ -156,13 +156,14 @@ def stack(arrays, axis=0):
     shapes = {tuple(a.shape) for a in arrays}
     if len(shapes) != 1:
         raise ValueError(f"stack: one array or more, of one shape, are wanted, got shapes {sorted(shapes)}")
+    (axis,) = normal_axes(axis, len(arrays[0].shape) + 1, "stack")
     return concatenate([expand_dims(a, axis) for a in arrays], axis)
 
 
 def split(x, indices_or_sections, axis=0):
     """A list of pieces along `axis`: so many equal ones, or cut before each of the given indices."""
     x = arraylike(x)
-    (axis,) = normal_axes(axis, len(x.shape))
+    (axis,) = normal_axes(axis, len(x.shape), "split")
     n = x.shape[axis]
     if isinstance(indices_or_sections, Integral):
         if indices_or_sections < 1 or n % indices_or_sections:
@@ -194,9 +195,11 @@ def tile(x, reps):
 def repeat(x, repeats, axis=None):
     """Each element `repeats` times in a row (a number, or one number per element) along `axis`."""
     x, axis = (reshape(x, -1), 0) if axis is None else (arraylike(x), axis)
-    (axis,) = normal_axes(axis, len(x.shape))
+    (axis,) = normal_axes(axis, len(x.shape), "repeat")
     before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     if not isinstance(repeats, Integral):
+        if len(repeats) != n:
+            raise ValueError(f"repeat: {len(repeats)} repeats for axis {axis} of length {n}; one each is wanted")
         return getitem(x, (slice(None),) * axis + (np.repeat(np.arange(n), repeats),))
     x = broadcast_to(expand_dims(x, axis + 1), (*before, n, repeats, *after))
     return reshape(x, (*before, n * repeats, *after))

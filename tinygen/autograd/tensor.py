@@ -23,7 +23,7 @@ Axis = int | tuple[int, ...] | None
 #: what `ndarray + Tensor` and its like come in as; other ufuncs are refused by name
 _OPERATORS = {
     "add", "subtract", "multiply", "divide", "power", "matmul", "equal", "not_equal", "less", "less_equal",
-    "greater", "greater_equal",
+    "greater", "greater_equal", "bitwise_and", "bitwise_or",
 }  # fmt: skip
 
 
@@ -154,6 +154,8 @@ class Tensor:
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        if "out" in options:
+            raise TypeError("an array cannot take a Tensor in place; write a = a + t")
         if method == "__call__" and not options and ufunc.__name__ in _OPERATORS:
             return globals()[ufunc.__name__](*inputs)
         raise TypeError(_refused(ufunc.__name__))
@@ -174,6 +176,9 @@ class Tensor:
             raise ValueError(f"bool: a Tensor of shape {self.shape} is neither true nor false; use .any() or .all()")
         return bool(self._data)
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
     def __float__(self) -> float:
         return float(self.item())
 
@@ -191,6 +196,8 @@ class Tensor:
         return self.shape[0]
 
     def __iter__(self):
+        if not self.shape:
+            raise TypeError("iteration over a 0-d Tensor; use x.item() for its number")
         return (self[i] for i in range(len(self)))
 
     __hash__ = object.__hash__
@@ -267,9 +274,11 @@ class Tensor:
     def __le__(self, other) -> Tensor: return less_equal(self, other)
     def __gt__(self, other) -> Tensor: return greater(self, other)
     def __ge__(self, other) -> Tensor: return greater_equal(self, other)
-    def __invert__(self) -> Tensor: return logical_not(self)
-    def __and__(self, other) -> Tensor: return logical_and(self, other)
-    def __or__(self, other) -> Tensor: return logical_or(self, other)
+    def __invert__(self) -> Tensor: return invert(self)
+    def __and__(self, other) -> Tensor: return bitwise_and(self, other)
+    def __rand__(self, other) -> Tensor: return bitwise_and(other, self)
+    def __or__(self, other) -> Tensor: return bitwise_or(self, other)
+    def __ror__(self, other) -> Tensor: return bitwise_or(other, self)
     def __getitem__(self, index) -> Tensor: return getitem(self, index)
     # fmt: on
 
@@ -410,8 +419,8 @@ def leaf_for(data: Any, name: str | None = None) -> Leaf:
 
 
 # The functions need the class above, and the methods need the functions.
-from tinygen.autograd.elementwise import (  # noqa: E402
-    abs, add, clip, divide, equal, greater, greater_equal, less, less_equal, logical_and, logical_not, logical_or,
+from tinygen.autograd.elementwise import (
+    abs, add, bitwise_and, bitwise_or, clip, divide, equal, greater, greater_equal, invert, less, less_equal,
     multiply, negative, not_equal, power, subtract,
 )  # fmt: skip
 from tinygen.autograd.indexing import getitem  # noqa: E402

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygen.autograd.checks import check_grads
 from tinygen.autograd.primitive import REGISTRY
-from tinygen.autograd.symbols import rules
+from tinygen.formulas.symbols import rules
 
 
 class Case(NamedTuple):

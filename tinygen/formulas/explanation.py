@@ -17,10 +17,10 @@ import numpy as np
 
 from tinygen.autograd.graph import FREED, GraphError, Leaf, Part
 from tinygen.autograd.modes import call_sites, no_grad
-from tinygen.autograd.symbols import rules
 from tinygen.autograd.tensor import Tensor
 from tinygen.autograd.walk import _collect, _contributions, _pay, _seeds, ancestors, fit
 from tinygen.backend import arrays as backend
+from tinygen.formulas.symbols import rules
 
 
 @dataclass
