@@ -16,11 +16,25 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
-@pytest.fixture(params=["cpu", "stand-in"])
+def gpu() -> str:
+    """The name of a real GPU, or a skip that says why there is none."""
+    from tinygen.backend import DeviceError, cuda
+
+    try:
+        cuda.cupy()
+    except DeviceError as reason:
+        pytest.skip(str(reason))
+    return "cuda:0"
+
+
+@pytest.fixture(params=["cpu", "stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request):
-    """ "cpu", then "cuda:0" with the strict stand-in playing CuPy."""
+    """ "cpu"; "cuda:0" with the strict stand-in playing CuPy; and, with -m gpu, a real one."""
     if request.param == "cpu":
         yield "cpu"
+        return
+    if request.param == "gpu":
+        yield gpu()
         return
     import strict_cupy
 

@@ -115,7 +115,7 @@ def test_preorder_instead_of_creation_order_is_caught(monkeypatch, checker):
     healthy = walk._leading
 
     def preorder(order, wanted):
-        kept = healthy(order, wanted)
+        kept, leading = healthy(order, wanted)
         allowed, seen, found = set(kept), set(), []
         stack = [kept[-1]] if kept else []
         while stack:
@@ -124,7 +124,7 @@ def test_preorder_instead_of_creation_order_is_caught(monkeypatch, checker):
                 seen.add(node)
                 found.append(node)
                 stack += [p for p in reversed(node.parents) if p is not None]
-        return found[::-1]
+        return found[::-1], leading
 
     caught(checker, lambda: monkeypatch.setattr(walk, "_leading", preorder))
 

@@ -44,9 +44,16 @@ class Library(NamedTuple):
         return arrays.to_numpy(np.asarray(array) if isinstance(array, np.generic) else array)
 
 
-@pytest.fixture(params=["numpy", "stand-in"])
+@pytest.fixture(params=["numpy", "stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
 def library(request):
-    """Run the test once on NumPy and once with the stand-in playing CuPy."""
+    """Run the test on NumPy, with the stand-in playing CuPy, and, with -m gpu, on CuPy itself."""
+    if request.param == "gpu":
+        try:
+            cupy = cuda.cupy()
+        except arrays.DeviceError as reason:
+            pytest.skip(str(reason))
+        yield Library(cupy, "cuda:0", contextlib.nullcontext)
+        return
     if request.param == "numpy":
         yield Library(np, "cpu", contextlib.nullcontext)
         return

@@ -54,6 +54,9 @@ class Mode(threading.local):
 
 mode = Mode()
 
+#: the switches (`no_grad` ...) that are on in any thread: nearly always none, and then nobody need ask `mode`
+switches: list[object] = []
+
 
 class Leaf:
     """The start of a graph: a Tensor that was made, not computed, and that wants a gradient."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from tinygen.autograd.graph import mode
+from tinygen.autograd.graph import mode, switches
 
 
 @contextlib.contextmanager
 def _switched(record: int, anomaly: bool) -> Iterator[None]:
-    before = mode.record, mode.anomaly
+    before, switch = (mode.record, mode.anomaly), object()
     mode.record, mode.anomaly = record, anomaly
+    switches.append(switch)
     try:
         yield
     finally:
+        switches.remove(switch)
         mode.record, mode.anomaly = before
 
 

@@ -35,7 +35,7 @@ from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 
-from tinygen.autograd.graph import GraphError, Node, Part, call_site, mode
+from tinygen.autograd.graph import GraphError, Node, Part, call_site, mode, switches
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend.arrays import MODULES, DeviceError, array_module, asarray, device_of, is_array
 
@@ -156,7 +156,10 @@ class Primitive:
         else:
             raw = tuple([a._data if type(a) is Tensor else _weak(a) for a in arrays])
             parents = tuple([a._node if type(a) is Tensor else None for a in arrays])
-        options = tuple([o.item() if isinstance(o, np.generic) else o for o in options])  # weak, as inputs are
+        for o in options:
+            if isinstance(o, np.generic):  # weak, as NumPy scalars among the inputs are
+                options = tuple([o.item() if isinstance(o, np.generic) else o for o in options])
+                break
         try:
             xp = MODULES[type(raw[0])] if len(raw) == 1 else array_module(*raw)
             out = self.forward(xp, *raw, *options)
@@ -167,26 +170,28 @@ class Primitive:
             out, saved = out
         if mode.anomaly:
             check_finite(out, f"the value of {self.name} ({call_site()})")
-        several = self.outputs > 1
-        if not several and not is_array(out):  # NumPy turns 0-d arrays into scalars
-            out = xp.asarray(out)
-        if not several and out.dtype.kind not in "fiub":
-            raise failure(self, arrays, options, TypeError(f"the result would be of dtype {out.dtype}"))
+        if self.outputs > 1:
+            shape = dtype = None
+        else:
+            if type(out) not in MODULES:  # NumPy turns 0-d arrays into scalars
+                out = xp.asarray(out)
+            shape, dtype = out.shape, out.dtype
+            if dtype.kind not in "fiub":
+                raise failure(self, arrays, options, TypeError(f"the result would be of dtype {dtype}"))
         rule = self.rule(tuple([p is not None for p in parents])) if mode.record else None
-        if rule is None or (not several and out.dtype.kind != "f"):  # integers carry no gradient
-            return _wrap(xp, out, None) if several else Tensor(out, None)
+        if rule is None or (dtype is not None and dtype.kind != "f"):  # integers carry no gradient
+            return _wrap(xp, out, None) if dtype is None else Tensor(out, None)
         inputs = (raw,) if self.variadic else raw
-        shapes = [self.shape_of(a, inputs) for a in self.shaped]
-        kept = rule.pick((out, *inputs, *options, *shapes, saved))
-        node = Node(rule, parents, kept, None if several else out.shape, None if several else out.dtype)
+        shapes = [self.shape_of(raw, a) for a in self.shaped] if self.shaped else ()
+        kept = rule.pick((out, *inputs, *options, *shapes, saved)) if rule.kept else None
+        node = Node(rule, parents, kept, shape, dtype)
         if mode.record == 2:
             node.site = call_site()
-        return _wrap(xp, out, node) if several else Tensor(out, node)
+        return _wrap(xp, out, node) if dtype is None else Tensor(out, node)
 
-    def shape_of(self, name: str, inputs: tuple) -> tuple:
+    def shape_of(self, raw: tuple, name: str) -> tuple:
         """The shape of the input called `name`; a tuple of shapes where it stands for several arrays."""
-        value = inputs[self.arrays.index(name)]
-        return tuple([np.shape(a) for a in value]) if self.variadic else np.shape(value)
+        return tuple([np.shape(a) for a in raw]) if self.variadic else np.shape(raw[self.arrays.index(name)])
 
     def front(self) -> Callable:
         """The function that users call: the forward's name, docstring and signature, without `xp`."""
@@ -297,11 +302,12 @@ def _wrap(xp: Any, out: tuple, node: Node | None) -> tuple[Tensor, ...]:
 def _unary(row: Primitive) -> Callable:
     """The short way for one array input and no options."""
     forward, rule = row.forward, row.rule((True,))
+    odd = row.domain is None  # it may give integers
     keeps_x = rule is not None and row.arrays[0] in rule.kept
     keeps_y = rule is not None and "y" in rule.kept
 
     def call(x):
-        if type(x) is Tensor and mode.record == 1:
+        if type(x) is Tensor and (not switches or mode.record == 1):
             a = x._data
             try:
                 out = forward(MODULES[type(a)], a)
@@ -310,7 +316,7 @@ def _unary(row: Primitive) -> Callable:
             if type(out) is not type(a):  # NumPy turns 0-d arrays into scalars
                 out = np.asarray(out)
             node, dtype = x._node, out.dtype
-            if node is None or rule is None or dtype.kind != "f":
+            if node is None or rule is None or (odd and dtype.kind != "f"):
                 return Tensor(out, None)
             saved = (out, a) if keeps_x and keeps_y else a if keeps_x else out if keeps_y else None
             return Tensor(out, Node(rule, (node,), saved, out.shape, dtype))
@@ -325,20 +331,21 @@ def _binary(row: Primitive) -> Callable:
     left, right, both = (row.rule(w) for w in ((True, False), (False, True), (True, True)))
 
     def call(a, b):
-        if mode.record != 1:
+        if switches and mode.record != 1:
             return row.apply((a, b))
         if type(a) is Tensor:
             x, p = a._data, a._node
+            kind = type(x)
             if type(b) is Tensor:
                 y, q = b._data, b._node
             else:
                 y, q = b if type(b) is float else _weak(b), None
         elif type(b) is Tensor:
             x, p, y, q = a if type(a) is float else _weak(a), None, b._data, b._node
+            kind = type(y)
         else:
             return row.apply((a, b))
         try:
-            kind = type(x) if p is not None or type(a) is Tensor else type(y)
             out = forward(MODULES[kind], x, y)
         except Exception as error:
             raise failure(row, (a, b), (), error) from error
@@ -347,7 +354,8 @@ def _binary(row: Primitive) -> Callable:
         rule = (both if q is not None else left) if p is not None else right if q is not None else None
         if rule is None:
             return Tensor(out, None)
-        return Tensor(out, Node(rule, (p, q), rule.pick((out, x, y)), out.shape, out.dtype))
+        saved = rule.pick((out, x, y)) if rule.kept else None
+        return Tensor(out, Node(rule, (p, q), saved, out.shape, out.dtype))
 
     return call
 

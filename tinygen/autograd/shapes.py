@@ -78,7 +78,7 @@ def squeeze(xp, x, axis=None):
 @primitive(lambda g: g)
 def broadcast_to(xp, x, shape):
     """x repeated along new axes, and along those of length 1, to `shape`. The walk sums the gradient back."""
-    return xp.broadcast_to(x, shape)
+    return backend.broadcast_to(xp, x, shape)
 
 
 @primitive(lambda g, axis: flip(g, axis))

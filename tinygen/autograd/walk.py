@@ -115,8 +115,7 @@ def walk(
     stop : treat the wanted nodes as independent inputs: do not look at what they were computed from
     """
     retain = create_graph if retain_graph is None else retain_graph
-    order = _leading(ancestors([n for n, _ in seeds], wanted if stop else frozenset()), wanted)
-    leading = set(order)
+    order, leading = _leading(ancestors([n for n, _ in seeds], wanted if stop else frozenset()), wanted)
     grads: dict = {}  # node -> sum of the contributions so far
     owned: set = set()  # nodes whose sum is an array made here, so that it may be added to in place
     found: dict = {}
@@ -172,8 +171,8 @@ def walk(
     return found
 
 
-def _leading(order: list, wanted: set) -> list:
-    """Those of `order` (oldest first) that a wanted node can be reached from, wanted nodes included."""
+def _leading(order: list, wanted: set) -> tuple[list, set]:
+    """Those of `order` (oldest first) that a wanted node can be reached from, wanted nodes included; also as a set."""
     leading = set(wanted)
     kept = []
     for node in order:
@@ -185,7 +184,7 @@ def _leading(order: list, wanted: set) -> list:
             else:
                 continue
         kept.append(node)
-    return kept
+    return kept, leading
 
 
 def fit(g: Any, like: Leaf | Node | Part, rule: Any) -> Any:
@@ -284,7 +283,7 @@ def _seeds(roots: list[Tensor], cotangents: Any, create_graph: bool) -> list[tup
             if root.size != 1:
                 raise GraphError(f"grad: output {i} has shape {root.shape}; only a scalar can do without "
                                  "grad_outputs (take a sum or a mean, or give a cotangent of its shape)")  # fmt: skip
-            g = MODULES[type(root._data)].ones(root.shape, root.dtype)
+            g = MODULES[type(root._data)].array(1, root.dtype).reshape(root.shape)
             seeds.append((root._node, Tensor(g, None) if create_graph else g))
             continue
         raw = g._data if isinstance(g, Tensor) else asarray(g) if is_array(g) else asarray(g, root.dtype, root.device)

