@@ -385,3 +385,24 @@ def test_one_wrong_entry_of_many_is_caught():
 def test_the_healthy_engine_passes(name):
     """Each promise, as its checker states it."""
     getattr(checkers, name)()
+
+
+def test_a_kernel_that_differs_from_its_composition_is_caught():
+    """The fused vjp serves order 1 and the composition order 2: each is compared, and the two with each other."""
+    with toys():
+
+        def toy(fused, slope):
+            @tg.primitive(
+                joint=lambda g, x, needs: (g * fused * x,), composed=lambda x: slope * x * x / 2, formula="f"
+            )
+            def toy_half_square(xp, x):
+                return x * x / 2
+
+            return toy_half_square
+
+        x = np.array([0.5, -1.5])
+        tg.check_grads(toy(1.0, 1.0), [x])
+        with pytest.raises(tg.GradientError, match="by differences"):
+            tg.check_grads(toy(1.001, 1.0), [x], order=1)
+        with pytest.raises(tg.GradientError, match="is recorded"):
+            tg.check_grads(toy(1.0, 1.001), [x])
