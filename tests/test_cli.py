@@ -40,7 +40,10 @@ def test_info_counts_code_lines(capsys, tmp_path):
     out = run(capsys, "info", "--lines")
     assert "no blanks, comments or docstrings" in out
     file = tmp_path / "a.py"
-    file.write_text('"""Doc\nstring."""\n\n# comment\nx = """not\na docstring"""\ndef f():\n    """Doc."""\n    return x\n')
+    lines = [
+        '"""Doc', 'string."""', "", "# note", 'x = """not', 'a docstring"""', "def f():", '    """Doc."""', "    return x",
+    ]  # fmt: skip
+    file.write_text("\n".join(lines) + "\n")
     assert cli.code_lines(file) == 4  # x over two lines, def, return
 
 
