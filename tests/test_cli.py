@@ -41,7 +41,8 @@ def test_info_counts_code_lines(capsys, tmp_path):
     assert "no blanks, comments or docstrings" in out
     file = tmp_path / "a.py"
     lines = [
-        '"""Doc', 'string."""', "", "# note", 'x = """not', 'a docstring"""', "def f():", '    """Doc."""', "    return x",
+        '"""Doc', 'string."""', "", "# note", 'x = """not', 'a docstring"""',
+        "def f():", '    """Doc."""', "    return x",
     ]  # fmt: skip
     file.write_text("\n".join(lines) + "\n")
     assert cli.code_lines(file) == 4  # x over two lines, def, return
