@@ -1,4 +1,4 @@
-"""The command line: `python -m tinygen check | explain | info | list | demo`.
+"""The command line: `python -m tinygen list | demo | check | explain | reproduce | info`.
 
 Every error is one line and exit status 2; `--debug` shows where it came from.
 """
@@ -52,9 +52,8 @@ def info(lines: bool) -> None:
     import tinygen as tg
     from tinygen.backend import cuda
 
-    print(
-        f"tinygen {tg.__version__}, Python {platform.python_version()}, NumPy {np.__version__}, SciPy {scipy.__version__}"
-    )
+    libraries = f"NumPy {np.__version__}, SciPy {scipy.__version__}"
+    print(f"tinygen {tg.__version__}, Python {platform.python_version()}, {libraries}")
     try:
         cupy = cuda.cupy()
         print(f"CuPy {cupy.__version__}, {cupy.cuda.runtime.getDeviceCount()} device(s)")
@@ -114,6 +113,36 @@ def demo(arguments: Sequence[str]) -> None:
     common.run_main(demo_module(arguments[0]), list(arguments[1:]))
 
 
+def list_systems() -> None:
+    """A line for every row of SYSTEMS.md: its chapter and demo and how many claims are met, or planned."""
+    from tinygen import ledger
+
+    found = {row: card for card in ledger.cards() for row in card.rows}
+    for s in ledger.systems():
+        card = found.get(s.id)
+        met = sum(o["met"] for o in ledger.outcomes(s.id))
+        state = f"{card.model}, demo {card.demo}: {met} of {len(card.claims)} claims met" if card else "planned"
+        print(f"{s.id:4} {s.name if len(s.name) <= 70 else s.name[:67] + '...':70}  {state}")
+
+
+def reproduce(rows: list[str], full: bool) -> None:
+    """Run the claims of these rows, keep their outcomes in results/, and render RESULTS.md."""
+    from tinygen import ledger
+    from tinygen.ledger.systems import ROOT
+
+    count = 0
+    for o in ledger.reproduce(rows, demo_module, full=full):
+        verdict = "met" if o["met"] else "MISSED"
+        print(f"{o['row']:4} {o['claim']}: {o['value']:.4g} (wanted {o['bar']}, published {o['published']}): {verdict}, "
+              f"{o['seconds']:.0f} s", flush=True)  # fmt: skip
+        count += 1
+    if not count:
+        raise ValueError(
+            f"reproduce: no demo makes a claim for {', '.join(rows)}" + ("" if full else " without --full")
+        )
+    (ROOT / "RESULTS.md").write_text(ledger.render(), encoding="utf-8")
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands but `demo`, whose options depend on the demo."""
     top = argparse.ArgumentParser(prog="python -m tinygen", description="An autograd engine and its models.")
@@ -126,7 +155,10 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("name", metavar="DEMO")
     c = commands.add_parser("info", help="versions and devices")
     c.add_argument("--lines", action="store_true", help="lines of code of every file")
-    commands.add_parser("list", help="the demos")
+    commands.add_parser("list", help="every system of the documents: built or planned, chapter, demo")
+    c = commands.add_parser("reproduce", help="run the claims of rows and render RESULTS.md")
+    c.add_argument("rows", nargs="+", metavar="ROW", help="F1, or a letter for all its rows")
+    c.add_argument("--full", action="store_true", help="also claims of more than ten minutes")
     commands.add_parser("demo", help="run a demo: demo NAME [options]", add_help=False)
     return top
 
@@ -153,7 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "check": lambda: check(given.names),
             "explain": lambda: explain(given.name),
             "info": lambda: info(given.lines),
-            "list": lambda: print("\n".join(demo_names())),
+            "list": list_systems,
+            "reproduce": lambda: reproduce(given.rows, given.full),
         }[given.command]
     try:
         run()

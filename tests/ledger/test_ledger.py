@@ -1,0 +1,97 @@
+"""The books: rows are read, cards need no import, outcomes are kept as they came, and staleness shows."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+from tinygen import ledger
+from tinygen.ledger.systems import ROOT
+
+SYSTEMS = """# Systems
+| id | system | where | bar |
+|---|---|---|---|
+| A1 | The neuron | S0 | 0 errors |
+| F1 | VAE \\| ELBO | S4 | -97 |
+"""
+DEMO = '''"""A demo that must not be imported to be listed."""
+import nowhere
+CARD = dict(rows=("F1",), model="vae.vae:VAE", claims={
+    "score": {"published": 0.8, "bar": ">= 0.5", "budget_min": 1},
+    "long": {"published": None, "bar": "<= 3", "budget_min": 60},
+})
+'''
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A small clone: two rows, one demo, one chapter."""
+    for folder in ("demos", "tinygen/models/vae"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "SYSTEMS.md").write_text(SYSTEMS, encoding="utf-8")
+    (tmp_path / "demos/toy.py").write_text(DEMO, encoding="utf-8")
+    (tmp_path / "demos/common.py").write_text("x = 1\n", encoding="utf-8")
+    (tmp_path / "tinygen/models/vae/vae.py").write_text("chapter", encoding="utf-8")
+    return tmp_path
+
+
+def demo(values):
+    """Stands for the demo's module."""
+    return lambda name: types.SimpleNamespace(reproduce=lambda run, claims: {c: values[c] for c in claims})
+
+
+def test_rows_and_cards_are_read(clone):
+    assert [s.id for s in ledger.systems(clone / "SYSTEMS.md")] == ["A1", "F1"]
+    (card,) = ledger.cards(clone / "demos")
+    assert card.demo == "toy" and card.rows == ("F1",) and [c.budget_min for c in card.claims] == [1, 60]
+    assert card.claims[0].met(0.5) and not card.claims[0].met(0.4)
+
+
+def test_the_real_list_is_whole():
+    """Every row of the documents is in SYSTEMS.md, once, and every card names rows and a chapter that exist."""
+    rows = [s.id for s in ledger.systems()]
+    assert len(rows) == len(set(rows)) and {"A1", "A17", "B8", "C9", "D3", "E8", "F5", "G1"} <= set(rows)
+    for card in ledger.cards():
+        assert set(card.rows) <= set(rows)
+        assert (ROOT / card.chapter).exists(), card
+
+
+def test_short_claims_run_and_long_ones_want_full(clone):
+    outcomes = list(ledger.reproduce(["F"], demo({"score": 0.7, "long": 9}), root=clone))
+    assert [(o["claim"], o["value"], o["met"]) for o in outcomes] == [("score", 0.7, True)]
+    outcomes = list(ledger.reproduce(["F1"], demo({"score": 0.4, "long": 9}), full=True, root=clone))
+    assert [(o["claim"], o["met"]) for o in outcomes] == [("score", False), ("long", False)]
+    assert [o["value"] for o in ledger.outcomes("F1", clone)] == [9.0, 0.4]  # one outcome a claim, the latest
+
+
+def test_results_are_rendered_and_marked_when_stale(clone):
+    list(ledger.reproduce(["F1"], demo({"score": 0.7}), root=clone))
+    assert "| F1 | score | 0.8 | >= 0.5 | 0.7 | met |" in ledger.render(clone)
+    (clone / "tinygen/models/vae/vae.py").write_text("changed", encoding="utf-8")
+    assert "| 0.7 | met, stale |" in ledger.render(clone)
+
+
+@pytest.mark.parametrize(
+    "card, message",
+    [
+        ("CARD = {'rows': ()}", "literal dict"),
+        ("CARD = dict(rows=(), model='a:b', claims={'x': {'bar': '~ 3', 'published': 1, 'budget_min': 1}})", "toy"),
+        ("CARD = dict(model='a:b')", "rows"),
+        ("CARD = dict(rows=('F1',), model='a:b', claims={'x': {'bar': '>= 1'}})", "published"),
+    ],
+)
+def test_bad_cards_are_named(clone, card, message):
+    (clone / "demos/toy.py").write_text(card, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        ledger.cards(clone / "demos")
+
+
+def test_unknown_rows_and_wrong_claims_are_refused(clone):
+    with pytest.raises(ValueError, match="no row called Z9"):
+        list(ledger.reproduce(["Z9"], demo({}), root=clone))
+    with pytest.raises(ValueError, match=r"no function reproduce"):
+        list(ledger.reproduce(["F1"], lambda name: types.SimpleNamespace(), root=clone))
+    wrong = lambda name: types.SimpleNamespace(reproduce=lambda run, claims: {"else": 1.0})
+    with pytest.raises(ValueError, match="were wanted"):
+        list(ledger.reproduce(["F1"], wrong, root=clone))

@@ -1,0 +1,120 @@
+"""Running claims, keeping their outcomes, and rendering them.
+
+An outcome is kept with the seconds it took, the machine, and a digest of the files that it came from (chapter and
+demo): when one of these has changed since, the outcome is marked as stale. A demo that makes claims has a function
+`reproduce(run, claims) -> {claim: value}`, which is given the names of the claims that are wanted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygen.ledger.cards import Card, cards
+from tinygen.ledger.systems import ROOT, systems
+from tinygen.runs import Run
+from tinygen.runs.checkpoint import atomically
+
+QUICK = 10.0  # minutes: claims that take longer want --full
+
+
+def digest(card: Card, root: Path = ROOT) -> str:
+    """A fingerprint of the chapter and the demo."""
+    files = [root / card.chapter, root / "demos" / f"{card.demo}.py"]
+    return hashlib.sha256(b"\0".join(p.read_bytes() for p in files if p.exists())).hexdigest()[:16]
+
+
+def machine() -> str:
+    """What the outcome was got on."""
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, NumPy {np.__version__}"
+
+
+def reproduce(
+    rows: list[str], import_demo: Callable[[str], Any], *, full: bool = False, root: Path = ROOT
+) -> Iterator[dict[str, Any]]:
+    """Run the claims of these rows (a letter stands for all its rows); yields each outcome once it is written.
+
+    Parameters
+    ----------
+    import_demo : gives the module of a demo by its name
+    full : also the claims that take more than ten minutes
+    """
+    known = [s.id for s in systems(root / "SYSTEMS.md")]
+    wanted = [r for r in known if any(r == w or (w.isalpha() and r.startswith(w)) for w in rows)]
+    strange = [w for w in rows if not any(r == w or (w.isalpha() and r.startswith(w)) for r in known)]
+    if strange:
+        raise ValueError(f"reproduce: no row called {', '.join(strange)} in SYSTEMS.md")
+    for card in cards(root / "demos"):
+        names = [c.name for c in card.claims if full or c.budget_min <= QUICK]
+        if names and set(card.rows) & set(wanted):
+            yield from _run(card, names, import_demo(card.demo), root)
+
+
+def _run(card: Card, names: list[str], module: Any, root: Path) -> Iterator[dict[str, Any]]:
+    """Run one demo's claims and write their outcomes."""
+    if not hasattr(module, "reproduce"):
+        raise ValueError(f"reproduce: demos/{card.demo}.py makes claims, but has no function reproduce(run, claims)")
+    folder = root / "runs_out" / "reproduce" / card.demo
+    shutil.rmtree(folder, ignore_errors=True)
+    start = time.monotonic()
+    values = module.reproduce(Run(folder, {"demo": card.demo, "claims": names}), names)
+    seconds = round(time.monotonic() - start, 1)
+    if set(values) != set(names):
+        raise ValueError(f"reproduce: demos/{card.demo}.py gave {sorted(values)}; {sorted(names)} were wanted")
+    for claim in card.claims:
+        if claim.name in names:
+            value = float(values[claim.name])
+            outcome = {"claim": claim.name, "value": value, "bar": claim.bar, "met": claim.met(value),
+                       "published": claim.published, "seconds": seconds, "demo": card.demo,
+                       "machine": machine(), "digest": digest(card, root)}  # fmt: skip
+            for row in card.rows:
+                _write(root / "results" / f"{row}.json", outcome)
+                yield {"row": row, **outcome}
+
+
+def _write(path: Path, outcome: dict[str, Any]) -> None:
+    """Put an outcome among those of its row, in the place of an older one of the same claim."""
+    path.parent.mkdir(exist_ok=True)
+    kept = [o for o in _read(path) if o["claim"] != outcome["claim"]] + [outcome]
+    with atomically(path) as temporary:
+        temporary.write_text(json.dumps(sorted(kept, key=lambda o: o["claim"]), indent=2) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def outcomes(row: str, root: Path = ROOT) -> list[dict[str, Any]]:
+    """The outcomes that are kept for a row."""
+    return _read(root / "results" / f"{row}.json")
+
+
+def render(root: Path = ROOT) -> str:
+    """`RESULTS.md`: every outcome beside what was published and what was wanted."""
+    fresh = {card.demo: digest(card, root) for card in cards(root / "demos")}
+    lines = [
+        "# Results",
+        "",
+        "Rendered by `python -m tinygen reproduce` from `results/`; nothing here is typed by hand. *stale*: the",
+        "chapter or the demo has changed since.",
+        "",
+        "| row | claim | published | wanted | ours | | seconds | command |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for system in systems(root / "SYSTEMS.md"):
+        for o in outcomes(system.id, root):
+            state = "met" if o["met"] else "missed"
+            state += "" if fresh.get(o["demo"]) == o["digest"] else ", stale"
+            published = "" if o["published"] is None else o["published"]
+            lines.append(f"| {system.id} | {o['claim']} | {published} | {o['bar']} | {o['value']:.4g} | {state} "
+                         f"| {o['seconds']:.0f} | `reproduce {system.id}` |")  # fmt: skip
+    return "\n".join(lines) + "\n"
