@@ -132,9 +132,8 @@ def reproduce(rows: list[str], full: bool) -> None:
 
     count = 0
     for o in ledger.reproduce(rows, demo_module, full=full):
-        verdict = "met" if o["met"] else "MISSED"
-        print(f"{o['row']:4} {o['claim']}: {o['value']:.4g} (wanted {o['bar']}, published {o['published']}): {verdict}, "
-              f"{o['seconds']:.0f} s", flush=True)  # fmt: skip
+        print(f"{o['row']:4} {o['claim']}: {o['value']:.4g} ({'met' if o['met'] else 'MISSED'}), "
+              f"wanted {o['bar']}, published {o['published']}; {o['seconds']:.0f} s", flush=True)  # fmt: skip
         count += 1
     if not count:
         raise ValueError(

@@ -15,69 +15,158 @@ def gradient(x, t):
     return x**3 + 0.1 * x + np.random.default_rng(t).normal(size=x.shape)
 
 
+def parameter(device="cpu"):
+    return tg.tensor(START, requires_grad=True, device=device)
+
+
 def ours(optimizer, p, steps=100):
     for t in range(1, steps + 1):
-        optimizer.step([gradient(p.numpy(), t)])
+        optimizer.step([tg.tensor(gradient(p.numpy(), t), device=p.device)])
     return p.numpy()
 
 
-def parameter():
-    return tg.tensor(START, requires_grad=True)
+# ---- the formulas, each in a few lines of NumPy -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("momentum", [0, 0.9])
-def test_sgd_is_its_formula(momentum):  # (1), (2)
-    p = parameter()
-    theta, b = START.copy(), 0
+def sgd(x, lr=1e-3, momentum=0, dampening=0, weight_decay=0, nesterov=False):
+    b = None
     for t in range(1, 101):
-        b = momentum * b + gradient(theta, t)
-        theta = theta - 0.01 * b
-    np.testing.assert_allclose(ours(optim.SGD([p], 0.01, momentum=momentum), p), theta, rtol=1e-10)
+        g = gradient(x, t) + weight_decay * x
+        b = g if b is None else momentum * b + (1 - dampening) * g
+        x = x - lr * (g + momentum * b if nesterov else b)
+    return x
 
 
-def test_adam_is_its_formula():  # (1), (2), (3)
-    p = parameter()
-    theta, m, v = START.copy(), 0, 0
+def rmsprop(x, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False):
+    v = mean = b = np.zeros_like(x)
     for t in range(1, 101):
-        g = gradient(theta, t)
-        m, v = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g**2
-        theta = theta - 0.02 * (m / (1 - 0.8**t)) / (np.sqrt(v / (1 - 0.95**t)) + 1e-3)
-    np.testing.assert_allclose(ours(optim.Adam([p], 0.02, betas=(0.8, 0.95), eps=1e-3), p), theta, rtol=1e-10)
+        g = gradient(x, t) + weight_decay * x
+        v, mean = alpha * v + (1 - alpha) * g**2, alpha * mean + (1 - alpha) * g
+        b = momentum * b + g / (np.sqrt(v - mean**2 if centered else v) + eps)
+        x = x - lr * b
+    return x
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam"])
-def test_against_pytorch(name):
+def adagrad(x, lr=1e-2, lr_decay=0, weight_decay=0, initial_accumulator_value=0, eps=1e-10):
+    s = initial_accumulator_value
+    for t in range(1, 101):
+        g = gradient(x, t) + weight_decay * x
+        s = s + g**2
+        x = x - lr / (1 + (t - 1) * lr_decay) * g / (np.sqrt(s) + eps)
+    return x
+
+
+def adam(x, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, amsgrad=False, decoupled=False):
+    m = v = top = np.zeros_like(x)
+    for t in range(1, 101):
+        g = gradient(x, t) + (0 if decoupled else weight_decay * x)
+        x = x * (1 - lr * weight_decay) if decoupled else x
+        m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g**2
+        top = np.maximum(top, v)
+        x = x - lr * m / (1 - betas[0] ** t) / (np.sqrt((top if amsgrad else v) / (1 - betas[1] ** t)) + eps)
+    return x
+
+
+def adamw(x, weight_decay=1e-2, **options):
+    return adam(x, weight_decay=weight_decay, decoupled=True, **options)
+
+
+FORMULAS = {"SGD": sgd, "RMSprop": rmsprop, "Adagrad": adagrad, "Adam": adam, "AdamW": adamw}
+
+SETTINGS = [
+    ("SGD", dict()),  # sgd (1), (3)
+    ("SGD", dict(lr=0.01, momentum=0.9)),  # sgd (2), (3)
+    ("SGD", dict(lr=0.01, momentum=0.9, dampening=0.3, weight_decay=0.1)),  # sgd (2); optimizer (2)
+    ("SGD", dict(lr=0.01, momentum=0.9, weight_decay=0.1, nesterov=True)),  # sgd (4)
+    ("RMSprop", dict()),  # rmsprop (1), (2)
+    ("RMSprop", dict(lr=0.003, alpha=0.9, eps=1e-3, weight_decay=0.1, momentum=0.5)),  # rmsprop (3)
+    ("RMSprop", dict(alpha=0.9, momentum=0.5, centered=True)),  # rmsprop (2), centred
+    ("Adagrad", dict()),  # adagrad (1), (2)
+    ("Adagrad", dict(lr=0.1, lr_decay=0.05, weight_decay=0.1, initial_accumulator_value=0.2, eps=1e-3)),
+    ("Adam", dict()),  # adam (1), (2), (3)
+    ("Adam", dict(lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1)),
+    ("Adam", dict(lr=0.02, betas=(0.8, 0.7), amsgrad=True)),  # adam (4)
+    ("AdamW", dict()),  # adam (5)
+    ("AdamW", dict(lr=0.02, weight_decay=0.3, amsgrad=True)),
+]
+NAMES = ["-".join([name, *options]) for name, options in SETTINGS]
+each_setting = pytest.mark.parametrize("name, options", SETTINGS, ids=NAMES)
+
+
+@each_setting
+def test_a_trajectory_is_its_formula(name, options, device):
+    p = parameter(device)
+    found = ours(getattr(optim, name)([p], **options), p)
+    np.testing.assert_allclose(found, FORMULAS[name](START, **options), rtol=1e-10)
+    assert np.abs(found - START).max() > 1e-3
+
+
+@each_setting
+def test_a_trajectory_is_pytorchs(name, options):
     torch = pytest.importorskip("torch", reason="PyTorch, the oracle of this test, is not installed")
-    options = {"lr": 0.01, **({"momentum": 0.9} if name == "SGD" else {})}
     theirs = torch.nn.Parameter(torch.tensor(START))
     optimizer = getattr(torch.optim, name)([theirs], **options)
     for t in range(1, 101):
         theirs.grad = torch.tensor(gradient(theirs.detach().numpy(), t))
         optimizer.step()
     p = parameter()
-    np.testing.assert_allclose(ours(getattr(optim, name)([p], **options), p), theirs.detach().numpy(), rtol=1e-10)
+    np.testing.assert_allclose(ours(getattr(optim, name)([p], **options), p), theirs.detach().numpy(), rtol=1e-9)
 
 
-@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, 0.1, momentum=0.9), lambda p: optim.Adam(p, 0.1)])
-def test_state_moves_to_another_optimiser_bit_for_bit(make):
+def test_every_option_matters():
+    """No setting above agrees with the defaults of its kind, so that an option that does nothing would show."""
+    for name, options in SETTINGS:
+        changed = {k: v for k, v in options.items() if k not in ("lr", "momentum")}
+        for dropped in changed:
+            rest = {k: v for k, v in options.items() if k != dropped}
+            change = FORMULAS[name](START, **options) - FORMULAS[name](START, **rest)
+            assert np.abs(change).max() > 1e-8, (name, dropped)
+
+
+def test_newtons_step_reaches_a_quadratics_bottom_at_once(device):  # sgd (5)
+    h = np.array([[3.0, 1.0], [1.0, 2.0]])
+    p = tg.tensor([2.0, -1.0], dtype="float64", requires_grad=True, device=device)
+    inverse = tg.tensor(np.linalg.inv(h), device=device).data
+    optimizer = optim.PreconditionedSGD([p], lambda g: inverse @ g, lr=1.0)
+    optimizer.step([tg.tensor(h @ p.numpy(), device=device)])
+    np.testing.assert_allclose(p.numpy(), 0, atol=1e-14)
+
+
+def test_adagrad_is_preconditioned_by_its_sums():  # the remark below sgd (5)
+    p, q, sums = parameter(), parameter(), np.zeros_like(START)
+
+    def precondition(g):
+        sums[...] += g * g
+        return g / (np.sqrt(sums) + 1e-10)
+
+    expected = ours(optim.PreconditionedSGD([q], precondition, 0.1), q)
+    np.testing.assert_allclose(ours(optim.Adagrad([p], 0.1), p), expected)
+
+
+@each_setting
+def test_state_moves_to_another_optimiser_bit_for_bit(name, options, tmp_path):
+    def make(params):
+        return getattr(optim, name)(params, **options)
+
     p = parameter()
     a = make([p])
     ours(a, p, 10)
     q = tg.tensor(p, requires_grad=True)
     b = make([q])
-    state = a.state_dict()
+    tg.save(tmp_path / "state.safetensors", a.state_dict())
+    state = tg.load(tmp_path / "state.safetensors")
     b.load_state_dict(state)
     np.testing.assert_array_equal(ours(a, p, 10), ours(b, q, 10))
     c = make([parameter()])
     c.load_state_dict(state)  # a and b did not write into it
-    assert all(np.all(state["state"]["0"][k] == v) for k, v in c.state_dict()["state"]["0"].items())
+    assert all(np.all(state["state"]["0"][k] == v) for k, v in c.state_dict()["state"].get("0", {}).items())
 
 
-def test_step_without_grads_uses_grad_and_skips_the_rest():
-    p, q = parameter(), parameter()
+def test_step_without_grads_uses_grad_and_skips_the_rest(device):
+    p, q = parameter(device), parameter(device)
     optimizer = optim.SGD([p, q], 0.5)
     tg.sum(p * p).backward()
-    optimizer.step()
+    optimizer.step()  # optimizer (1)
     np.testing.assert_allclose(p.numpy(), START - 0.5 * 2 * START, atol=1e-15)
     np.testing.assert_array_equal(q.numpy(), START)
     optimizer.zero_grad()
@@ -92,33 +181,64 @@ def test_a_step_makes_graphs_that_hold_the_old_value_unusable():
         loss.backward()
 
 
-def test_a_step_leaves_the_gradient_alone_and_keeps_float32():
-    p = tg.tensor(START.astype(np.float32), requires_grad=True)
-    g = np.ones_like(START, dtype=np.float32)
-    for optimizer in (optim.SGD([p], 0.1, momentum=0.9), optim.Adam([p])):
+@each_setting
+def test_a_step_leaves_the_gradient_alone_and_keeps_float32(name, options, device):
+    p = tg.tensor(START.astype(np.float32), requires_grad=True, device=device)
+    g = tg.tensor(np.ones_like(START, dtype=np.float32), device=device)
+    optimizer = getattr(optim, name)([p], **options)
+    for _ in range(2):
         optimizer.step([g])
-        optimizer.step([g])
-        assert (g == 1).all() and p.dtype == np.float32
-        assert all(a.dtype == np.float32 for a in optimizer.state[0].values() if hasattr(a, "dtype"))
+    assert (g.numpy() == 1).all() and p.dtype == np.float32
+    assert all(a.dtype == np.float32 for a in optimizer.state[0].values() if hasattr(a, "dtype"))
 
 
-def test_refusals():
-    p = parameter()
-    with pytest.raises(ValueError, match="lr"):
-        optim.Adam([p], lr=0)
-    with pytest.raises(ValueError, match="betas"):
-        optim.Adam([p], betas=(0.9, 1.0))
-    with pytest.raises(ValueError, match="momentum"):
-        optim.SGD([p], 0.1, momentum=-1)
-    with pytest.raises(ValueError, match="empty"):
-        optim.SGD([], 0.1)
-    with pytest.raises(ValueError, match="twice"):
-        optim.SGD([p, p], 0.1)
+def test_centred_rmsprop_survives_a_constant_gradient():
+    p, g = tg.tensor(START.astype(np.float32), requires_grad=True), np.full((3, 2), 0.3, np.float32)
+    optimizer = optim.RMSprop([p], alpha=0.5, eps=1.0, centered=True)
+    for _ in range(100):
+        optimizer.step([g])
+    assert np.isfinite(p.numpy()).all()
+
+
+def test_a_step_does_not_wait_for_the_device(device):
+    if device == "cpu":
+        pytest.skip("there is nothing to wait for")
+    import strict_cupy
+
+    for name, options in SETTINGS:
+        p, g = parameter(device), tg.tensor(START, device=device)
+        optimizer = getattr(optim, name)([p], **options)
+        with strict_cupy.no_sync():
+            optimizer.step([g])
+            optimizer.step([g])
+
+
+OTHER_SHAPE = {"lr": 1.0, "state": {"0": {"step": 1, "exp_avg": np.ones(5)}}}
+REFUSED = [
+    (lambda p: optim.Adam([p], lr=0), "Adam: lr"),
+    (lambda p: optim.AdamW([p], betas=(0.9, 1.0)), "AdamW: betas"),
+    (lambda p: optim.Adam([p], eps=-1), "Adam: eps"),
+    (lambda p: optim.SGD([p], 0.1, weight_decay=-1), "SGD: weight_decay"),
+    (lambda p: optim.SGD([p], 0.1, momentum=-1), "momentum"),
+    (lambda p: optim.SGD([p], 0.1, nesterov=True), "nesterov wants"),
+    (lambda p: optim.RMSprop([p], alpha=1), "alpha"),
+    (lambda p: optim.RMSprop([p], momentum=-1), "momentum"),
+    (lambda p: optim.Adagrad([p], lr_decay=-1), "lr_decay"),
+    (lambda p: optim.SGD([], 0.1), "empty"),
+    (lambda p: optim.SGD([p, p], 0.1), "twice"),
+    (lambda p: optim.SGD([p], 0.1).step([np.ones(2)]), r"grads\[0\] has shape"),
+    (lambda p: optim.SGD([p], 0.1).step([]), "0 grads for 1"),
+    (lambda p: optim.Adam([p]).load_state_dict(OTHER_SHAPE), "exp_avg"),
+    (lambda p: optim.Adam([p]).load_state_dict({"lr": 1.0, "state": {}}), "memories of 0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong, message", REFUSED, ids=[m for _, m in REFUSED])
+def test_refusals(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        wrong(parameter())
+
+
+def test_only_leaves_are_optimised():
     with pytest.raises(TypeError, match=r"params\[0\]"):
-        optim.SGD([p * 2], 0.1)
-    with pytest.raises(ValueError, match=r"grads\[0\] has shape"):
-        optim.SGD([p], 0.1).step([np.ones(2)])
-    with pytest.raises(ValueError, match="0 grads for 1"):
-        optim.SGD([p], 0.1).step([])
-    with pytest.raises(ValueError, match="exp_avg"):
-        optim.Adam([p]).load_state_dict({"lr": 1.0, "state": {"0": {"step": 1, "exp_avg": np.ones(5)}}})
+        optim.SGD([parameter() * 2], 0.1)

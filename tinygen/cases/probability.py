@@ -10,8 +10,8 @@ import scipy.special
 import tinygen as tg
 from tinygen import probability as P
 from tinygen.cases import Case
-from tinygen.nn.functional import softmax
 from tinygen.probability import divergences as D
+from tinygen.probability.discrete import softmax
 from tinygen.probability.gamma_path import log_gamma_draw, shape_derivative
 from tinygen.probability.kl import PAIRS
 
@@ -119,8 +119,9 @@ def divergence_cases(rng: np.random.Generator) -> Iterator[Case]:
     for f in (D.kl, D.js, D.cross_entropy):
         yield Case(f"divergences.{f.__name__}", lambda a, b, f=f: f(softmax(a), softmax(b)), (a, b))
     yield Case("divergences.entropy", lambda a: D.entropy(softmax(a)), (a,))
-    for f in (D.earth_mover, D.cramer):
-        yield Case(f"divergences.{f.__name__}", lambda a, b, t, f=f: f(softmax(a), softmax(b), t), (a, b, t))
+    for on_line in (D.earth_mover, D.cramer):
+        moved = lambda a, b, t, f=on_line: f(softmax(a), softmax(b), t)
+        yield Case(f"divergences.{on_line.__name__}", moved, (a, b, t))
     x, y = 0.3 * rng.permutation(7)[:3] + 0.1, 0.3 * rng.permutation(7)[:4]
     for order in (1, 2):
         yield Case("divergences.wasserstein_1d", lambda x, y, r=order: D.wasserstein_1d(x, y, r), (x, y))

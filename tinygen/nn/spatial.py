@@ -14,6 +14,7 @@ import numpy as np
 import tinygen.autograd as tg
 from tinygen.backend import arrays as backend
 from tinygen.backend.convolution import output_shape
+from tinygen.nn.common import each
 
 # ---- convolution ----------------------------------------------------------------------------------------
 
@@ -31,14 +32,14 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
     weight : (o, c/groups, kh, kw)
     bias : (o,) or None
     stride, dilation : an integer, or one per axis
-    padding : zeros added on both sides, an integer or one per axis; "same" keeps the size (stride 1)
+    padding : zeros added on both sides, an integer or one per axis; "same" keeps the size (stride 1), "valid" is 0
     groups : input and output channels are split into so many independent parts
     """
     return _conv("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
 
 
 def _conv(name, n, x, weight, bias, stride, padding, dilation, groups):
-    stride, dilation = _each("stride", stride, n), _each("dilation", dilation, n)
+    stride, dilation = each("stride", stride, n), each("dilation", dilation, n)
     _check_conv(name, n, x, weight, bias, groups, x_axis=weight.shape[1] * groups if len(weight.shape) > 1 else 0)
     if weight.shape[0] % groups:
         raise ValueError(f"{name}: groups={groups} does not divide the {weight.shape[0]} output channels of weight")
@@ -48,7 +49,8 @@ def _conv(name, n, x, weight, bias, stride, padding, dilation, groups):
         total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
         x = tg.pad(x, [(0, 0), (0, 0), *[(t // 2, t - t // 2) for t in total]])
         padding = 0
-    y = tg.convolve(x, weight, tg.Geometry(stride, _each("padding", padding, n), dilation, groups))
+    padding = 0 if padding == "valid" else padding
+    y = tg.convolve(x, weight, tg.Geometry(stride, each("padding", padding, n), dilation, groups))
     return y if bias is None else y + tg.reshape(bias, (-1,) + (1,) * n)
 
 
@@ -67,8 +69,8 @@ def conv_transpose2d(x, weight, bias=None, *, stride=1, padding=0, output_paddin
 
 
 def _conv_transpose(name, n, x, weight, bias, stride, padding, output_padding, dilation, groups):
-    stride, padding, dilation = _each("stride", stride, n), _each("padding", padding, n), _each("dilation", dilation, n)
-    extra = _each("output_padding", output_padding, n)
+    stride, padding, dilation = each("stride", stride, n), each("padding", padding, n), each("dilation", dilation, n)
+    extra = each("output_padding", output_padding, n)
     _check_conv(name, n, x, weight, None, groups, x_axis=weight.shape[0] if len(weight.shape) > 1 else 0)
     if weight.shape[0] % groups:
         raise ValueError(f"{name}: groups={groups} does not divide the {weight.shape[0]} input channels of weight")
@@ -83,7 +85,13 @@ def _conv_transpose(name, n, x, weight, bias, stride, padding, output_padding, d
     )
     if min(spatial) < 1:
         raise ValueError(f"{name}: the output would have size {spatial}; padding {padding} is too large")
-    y = tg.convolve_adjoint(x, weight, spatial, tg.Geometry(stride, padding, dilation, groups))
+    if all(e < s for e, s in zip(extra, stride, strict=True)):
+        y = tg.convolve_adjoint(x, weight, spatial, tg.Geometry(stride, padding, dilation, groups))
+    else:  # more than any convolution forgets: all of the output, more zeros, and the part that is wanted
+        full = tuple([m + 2 * p - e for m, p, e in zip(spatial, padding, extra, strict=True)])
+        y = tg.convolve_adjoint(x, weight, full, tg.Geometry(stride, (0,) * n, dilation, groups))
+        y = tg.pad(y, [(0, 0), (0, 0), *[(0, e) for e in extra]])
+        y = y[(..., *[slice(p, p + m) for p, m in zip(padding, spatial, strict=True)])]
     return y if bias is None else y + tg.reshape(bias, (-1,) + (1,) * n)
 
 
@@ -101,14 +109,6 @@ def _check_conv(name, n, x, weight, bias, groups, x_axis):
         )
     if bias is not None and tuple(bias.shape) != (weight.shape[0],):
         raise ValueError(f"{name}: bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}")
-
-
-def _each(name, value, n):
-    """One integer per axis."""
-    values = (value,) * n if isinstance(value, int) else tuple(value)
-    if len(values) != n or not all(isinstance(v, int) for v in values):
-        raise ValueError(f"{name} must be an integer or {n} integers, got {value!r}")
-    return values
 
 
 # ---- pooling --------------------------------------------------------------------------------------------
@@ -145,15 +145,65 @@ def _avg_pool(name, n, x, kernel_size, stride, padding, count_include_pad):
 def _pool(name, n, reduce, x, kernel_size, stride, padding, dilation, outside):
     if len(x.shape) != n + 2:
         raise ValueError(f"{name}: x must have {n + 2} axes (batch, channels, {n} spatial), got shape {tuple(x.shape)}")
-    kernel = _each("kernel_size", kernel_size, n)
-    stride = kernel if stride is None else _each("stride", stride, n)
-    padding, dilation = _each("padding", padding, n), _each("dilation", dilation, n)
+    kernel = each("kernel_size", kernel_size, n)
+    stride = kernel if stride is None else each("stride", stride, n)
+    padding, dilation = each("padding", padding, n), each("dilation", dilation, n)
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ValueError(f"{name}: padding {padding} must be at most half of kernel_size {kernel}")
     output_shape(x.shape[2:], kernel, stride, padding, dilation)  # refuses what does not fit
     if any(padding):
         x = tg.pad(x, [(0, 0), (0, 0), *[(p, p) for p in padding]], constant_values=outside)
     return reduce(tg.unfold(x, kernel, stride, dilation), tuple(range(-n, 0)))
+
+
+def adaptive_avg_pool1d(x, output_size):
+    """The mean of each of `output_size` windows, (n, c, l) to (n, c, output_size). See `adaptive_avg_pool2d`."""
+    return _adaptive_pool("adaptive_avg_pool1d", 1, x, output_size, tg.mean)
+
+
+def adaptive_avg_pool2d(x, output_size):
+    r"""The mean of each window, (n, c, h, w) to (n, c, *output_size), whatever h and w are.
+
+    Along an axis of length m, window i of s runs from $\lfloor i m / s \rfloor$ up to, without,
+    $\lceil (i + 1) m / s \rceil$: equal parts where s divides m, else overlapping ones of about that length.
+    """
+    return _adaptive_pool("adaptive_avg_pool2d", 2, x, output_size, tg.mean)
+
+
+def adaptive_max_pool1d(x, output_size):
+    """The largest element of each window, (n, c, l) to (n, c, output_size). See `adaptive_avg_pool2d`."""
+    return _adaptive_pool("adaptive_max_pool1d", 1, x, output_size, tg.max)
+
+
+def adaptive_max_pool2d(x, output_size):
+    """The largest element of each window, (n, c, h, w) to (n, c, *output_size). See `adaptive_avg_pool2d`."""
+    return _adaptive_pool("adaptive_max_pool2d", 2, x, output_size, tg.max)
+
+
+def _adaptive_pool(name, n, x, output_size, reduce):
+    """`reduce` over n sets of windows; places that only fill up a window are left out by `inside`."""
+    if len(x.shape) != n + 2:
+        raise ValueError(f"{name}: x must have {n + 2} axes (batch, channels, {n} spatial), got shape {tuple(x.shape)}")
+    sizes, spatial, device = each("output_size", output_size, n), tuple(x.shape[2:]), tg.shapes.device_of(x)
+    if min(sizes) < 1 or min(spatial) < 1:
+        raise ValueError(f"{name}: output_size and x's size must be positive, got {sizes} and {spatial}")
+    if all(m % s == 0 for m, s in zip(spatial, sizes, strict=True)):  # equal parts: a view is enough
+        parts = tuple([m // s for m, s in zip(spatial, sizes, strict=True)])
+        return reduce(tg.unfold(x, parts, parts, (1,) * n), tuple(range(-n, 0)))
+    inside = np.ones((), bool)
+    for axis, (m, s) in enumerate(zip(spatial, sizes, strict=True)):
+        start = np.arange(s) * m // s
+        stop = -(-(np.arange(s) + 1) * m // s)
+        places = start[:, None] + np.arange((stop - start).max())  # (s, k)
+        inside = inside[..., None, None] & (places < stop[:, None])  # (s, k, s, k)
+        places = backend.asarray(np.minimum(places, m - 1), device=device)
+        x = tg.getitem(x, (slice(None),) * (2 + 2 * axis) + (places,))  # (n, c, s, k, ...)
+    within = tuple(range(3, 3 + 2 * n, 2))
+    shown = backend.asarray(inside, device=device)
+    if reduce is tg.max:
+        return tg.max(tg.where(shown, x, -math.inf), within)
+    count = backend.asarray(inside.sum(tuple(range(1, 2 * n, 2))), x.dtype, device)
+    return tg.sum(tg.where(shown, x, 0), within) / count
 
 
 # ---- other sizes ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-r"""Adam: steps measured by the gradient's own size (Kingma and Ba 2015).
+r"""Adam: steps measured by the gradient's own size (Kingma and Ba 2015), and two corrections of it.
 
 Running means of the gradient and of its square,
 
@@ -13,10 +13,20 @@ $$ \theta_t = \theta_{t-1} - \frac{\eta}{1 - \beta_1^t}\,
 
 $\epsilon$ is added after the correction, as in the paper and in PyTorch.
 
+A rare large gradient is soon forgotten by (2), and Adam can then fail to converge even on convex problems. *AMSGrad*
+(Reddi, Kale and Kumar 2018) puts into (3), instead of $v_t$, the largest so far:
+
+$$ \hat v_t = \max(\hat v_{t-1}, v_t). \tag{4} $$
+
+Weight decay through the gradient is divided by its size like everything else, so that what decays is not what was
+asked for. *AdamW* (Loshchilov and Hutter 2019) shrinks the parameters beside the step (3) instead:
+
+$$ \theta_{t-1} \leftarrow (1 - \eta \lambda)\, \theta_{t-1}. \tag{5} $$
+
 Notation
 --------
-$\eta$, $\beta_1, \beta_2$, $\epsilon$ : `lr`, `betas`, `eps`
-$m_t$, $v_t$, $t$ : `exp_avg`, `exp_avg_sq`, `step` in a parameter's memory
+$\eta$, $\beta_1, \beta_2$, $\epsilon$, $\lambda$ : `lr`, `betas`, `eps`, `weight_decay`
+$m_t$, $v_t$, $\hat v_t$, $t$ : `exp_avg`, `exp_avg_sq`, `max_exp_avg_sq`, `step` in a parameter's memory
 """
 
 from __future__ import annotations
@@ -38,28 +48,56 @@ class Adam(Optimizer):
     lr : learning rate $\eta$, about the most that an entry moves in a step
     betas : $(\beta_1, \beta_2)$, each in [0, 1)
     eps : $\epsilon$, at least 0
+    weight_decay : $\lambda$, which adds $\lambda \theta$ to the gradient
+    amsgrad : whether to use (4)
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, *, betas=(0.9, 0.999), eps: float = 1e-8):
-        super().__init__(params, lr)
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, *, betas=(0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.0, amsgrad: bool = False):  # fmt: skip
+        super().__init__(params, lr, weight_decay=weight_decay)
+        kind = type(self).__name__
         if len(betas) != 2 or not all(0 <= b < 1 for b in betas):
-            raise ValueError(f"Adam: betas must be two numbers in [0, 1), got {betas!r}")
+            raise ValueError(f"{kind}: betas must be two numbers in [0, 1), got {betas!r}")
         if not eps >= 0:
-            raise ValueError(f"Adam: eps must be at least 0, got {eps!r}")
-        self.betas, self.eps = tuple(betas), eps
+            raise ValueError(f"{kind}: eps must be at least 0, got {eps!r}")
+        self.betas, self.eps, self.amsgrad = tuple(betas), eps, amsgrad
 
     def change(self, p, g, state):
-        xp, (beta1, beta2) = array_module(p), self.betas
+        xp, (beta1, beta2), g = array_module(p), self.betas, self.decayed(p, g)
         if not state:
-            state.update(step=0, exp_avg=xp.zeros_like(p), exp_avg_sq=xp.zeros_like(p))
+            names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * self.amsgrad
+            state.update(step=0, **{name: xp.zeros_like(p) for name in names})
         state["step"] += 1
         t, m, v = state["step"], state["exp_avg"], state["exp_avg_sq"]
         m *= beta1
         m += (1 - beta1) * g  # (1)
         v *= beta2
         v += (1 - beta2) * g * g  # (2)
+        if self.amsgrad:
+            v = state["max_exp_avg_sq"] = xp.maximum(state["max_exp_avg_sq"], v)  # (4)
         # (3): eta / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
         scale = xp.sqrt(v)
         scale /= math.sqrt(1 - beta2**t)
         scale += self.eps
         return m / scale * (self.lr / (1 - beta1**t))
+
+
+class AdamW(Adam):
+    r"""Adam whose weight decay is apart from the gradient, (5).
+
+    Parameters
+    ----------
+    params, lr, betas, eps, amsgrad : as for `Adam`
+    weight_decay : $\lambda$
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, *, betas=(0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 1e-2, amsgrad: bool = False):  # fmt: skip
+        super().__init__(params, lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
+
+    def decayed(self, p, g):
+        """The gradient as it is: the decay is in `change`."""
+        return g
+
+    def change(self, p, g, state):
+        return super().change(p, g, state) + self.lr * self.weight_decay * p  # (5)

@@ -5,7 +5,13 @@ An optimiser turns the gradient $g$ of a parameter $\theta$ into a step $\Delta$
 $$ \theta \leftarrow \theta - \Delta. \tag{1} $$
 
 A kind of optimiser is its `change`, which computes $\Delta$ from $g$ and from what it remembers of this
-parameter (a dictionary of arrays and integers, empty before the first step).
+parameter (a dictionary of arrays and integers, empty before the first step). Weight decay adds to the loss
+$\tfrac{\lambda}{2} \|\theta\|^2$, whose gradient is $\lambda \theta$:
+
+$$ g \leftarrow g + \lambda \theta. \tag{2} $$
+
+Options are the same for all parameters of an optimiser. Parameters that want others get an optimiser of their own:
+`SGD(net.body.parameters(), 0.1)` and `SGD(net.head.parameters(), 0.01)`.
 """
 
 from __future__ import annotations
@@ -26,14 +32,15 @@ class Optimizer:
     Parameters
     ----------
     params : the parameters $\theta$: leaf Tensors with requires_grad (`module.parameters()`)
-    lr : learning rate, positive; may be set to another value between steps
+    lr : learning rate, positive; may be set to another value between steps (see `schedules`)
+    weight_decay : $\lambda$, at least 0
 
     Attributes
     ----------
     state : for each parameter, what is remembered of it
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float):
+    def __init__(self, params: Iterable[Tensor], lr: float, *, weight_decay: float = 0.0):
         self.params = [params] if isinstance(params, Tensor) else list(params)
         kind = type(self).__name__
         if not self.params:
@@ -46,12 +53,18 @@ class Optimizer:
             raise ValueError(f"{kind}: params holds one Tensor twice; its step would be made twice")
         if not lr > 0:
             raise ValueError(f"{kind}: lr must be positive, got {lr!r}")
-        self.lr = lr
+        if not weight_decay >= 0:
+            raise ValueError(f"{kind}: weight_decay must be at least 0, got {weight_decay!r}")
+        self.lr, self.weight_decay = lr, weight_decay
         self.state: list[dict[str, Any]] = [{} for _ in self.params]
 
     def change(self, p: Any, g: Any, state: dict[str, Any]) -> Any:
         r"""The step $\Delta$ for a parameter, all raw arrays of one shape; g is not to be written to."""
         raise NotImplementedError(f"{type(self).__name__} has no change method")
+
+    def decayed(self, p: Any, g: Any) -> Any:
+        r"""(2): the gradient with that of $\tfrac{\lambda}{2} \|\theta\|^2$."""
+        return g + self.weight_decay * p if self.weight_decay else g
 
     def step(self, grads: Sequence[Any] | None = None) -> None:
         """Change every parameter by (1), in place.

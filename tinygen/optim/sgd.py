@@ -1,48 +1,92 @@
-r"""Stochastic gradient descent, with momentum.
+r"""Gradient descent: plain, stochastic, with momentum, preconditioned.
 
-The plain step goes against the gradient $g_t$ of a minibatch. Momentum $\mu$ goes against a decaying sum of
-all gradients so far, which averages out noise and carries through ravines (Polyak 1964):
+Gradient descent goes against the gradient of the whole loss (S2 eq. 2.30); *stochastic* gradient descent against
+that of a minibatch, $g_t$, which is right on average and cheap (S0; S2 eqs. 2.31–2.32). Which of the two it is
+depends only on the loss that was differentiated; the step is the same,
 
-$$ b_t = \mu\, b_{t-1} + g_t, \qquad b_1 = g_1, \tag{1} $$
-$$ \theta_t = \theta_{t-1} - \eta\, b_t. \tag{2} $$
+$$ \theta_t = \theta_{t-1} - \eta\, g_t. \tag{1} $$
+
+Momentum $\mu$ goes against a decaying sum of all gradients so far, which averages out noise and carries through
+ravines (Polyak 1964); Nesterov's kind (1983) looks one step of that sum ahead:
+
+$$ b_t = \mu\, b_{t-1} + (1 - \tau)\, g_t, \qquad b_1 = g_1, \tag{2} $$
+$$ \theta_t = \theta_{t-1} - \eta\, b_t, \tag{3} $$
+$$ \theta_t = \theta_{t-1} - \eta\, (g_t + \mu\, b_t) \qquad \text{(Nesterov).} \tag{4} $$
+
+A matrix $H$ may reshape the gradient (S2 §2.2.2, "precondition"),
+
+$$ \theta_t = \theta_{t-1} - \eta\, H g_t; \tag{5} $$
+
+with the inverse of the loss' second derivative for $H$ and $\eta = 1$ this is Newton's step. The adaptive methods
+(`rmsprop`, `adagrad`, `adam`) are (5) with a diagonal $H$ that they estimate on the way.
 
 Notation
 --------
 $\eta$ : `lr`
-$\mu$ : `momentum`; with 0, $b_t = g_t$
+$\mu, \tau$ : `momentum`, `dampening`; with $\mu = 0$, (3) is (1)
 $b_t$ : `momentum_buffer`
+$H$ : `precondition`, as the map $g \mapsto H g$
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from tinygen.autograd import Tensor
 from tinygen.optim.optimizer import Optimizer
 
 
 class SGD(Optimizer):
-    r"""Stochastic gradient descent (2) with momentum (1).
+    r"""Stochastic gradient descent (1) with momentum, (2) to (4).
 
     Parameters
     ----------
     params : the parameters $\theta$
     lr : learning rate $\eta$
     momentum : $\mu$, at least 0
+    dampening : $\tau$
+    weight_decay : $\lambda$, which adds $\lambda \theta$ to the gradient
+    nesterov : whether to step by (4); needs momentum, and no dampening
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, *, momentum: float = 0.0):
-        super().__init__(params, lr)
+    def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, *, momentum: float = 0.0, dampening: float = 0.0,
+                 weight_decay: float = 0.0, nesterov: bool = False):  # fmt: skip
+        super().__init__(params, lr, weight_decay=weight_decay)
         if not momentum >= 0:
             raise ValueError(f"SGD: momentum must be at least 0, got {momentum!r}")
-        self.momentum = momentum
+        if nesterov and (momentum == 0 or dampening != 0):
+            raise ValueError("SGD: nesterov wants momentum above 0 and dampening 0, "
+                             f"got {momentum!r} and {dampening!r}")  # fmt: skip
+        self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
 
     def change(self, p, g, state):
+        g = self.decayed(p, g)
         if self.momentum == 0:
-            return self.lr * g
+            return self.lr * g  # (1)
         if not state:
             state["momentum_buffer"] = g.copy()
-        else:  # (1): b = mu b + g
+        else:  # (2): b = mu b + (1 - tau) g
             state["momentum_buffer"] *= self.momentum
-            state["momentum_buffer"] += g
-        return self.lr * state["momentum_buffer"]  # (2)
+            state["momentum_buffer"] += (1 - self.dampening) * g
+        b = state["momentum_buffer"]
+        return self.lr * (g + self.momentum * b if self.nesterov else b)  # (4) or (3)
+
+
+class PreconditionedSGD(Optimizer):
+    r"""Gradient descent in other units, (5).
+
+    Parameters
+    ----------
+    params : the parameters $\theta$
+    precondition : the map $g \mapsto H g$ on raw arrays of a parameter's shape; for the step to go down, $H$ must be
+        positive definite
+    lr : learning rate $\eta$
+    """
+
+    def __init__(self, params: Iterable[Tensor], precondition: Callable[[Any], Any], lr: float = 1e-3):
+        super().__init__(params, lr)
+        self.precondition = precondition
+
+    def change(self, p, g, state):
+        return self.lr * self.precondition(g)  # (5)

@@ -3,8 +3,8 @@
 To read it in order: `support` (where a law lives), `distribution` (what every law can do), `normal`, `inversion`
 (uniform, exponential, Laplace, Gumbel), `discrete` (coin and dice), `relaxed` (a soft die), `gamma_path` (drawing
 gamma numbers, and differentiating the draw), `gamma` (with beta and Dirichlet), `poisson`, `mixture`; then `kl`
-(closed forms by pairs) and `divergences` (Kullback-Leibler, Jensen-Shannon, Wasserstein, Cramer, between vectors,
-samples and Gaussians).
+(closed forms by pairs), `divergences` (Kullback-Leibler, Jensen-Shannon, Wasserstein, Cramer, between vectors,
+samples and Gaussians), and `estimators` (the gradient of an expectation, four ways).
 
 >>> import tinygen as tg
 >>> prior = Normal(0.0, 1.0)
@@ -16,7 +16,7 @@ samples and Gaussians).
 (2,)
 """
 
-from tinygen.probability import divergences
+from tinygen.probability import divergences, estimators
 from tinygen.probability.discrete import Bernoulli, Categorical, OneHotCategorical
 from tinygen.probability.distribution import Distribution
 from tinygen.probability.gamma import Beta, Dirichlet, Gamma
@@ -32,5 +32,5 @@ __all__ = [
     "Bernoulli", "Beta", "Categorical", "DiagonalNormal", "Dirichlet", "Distribution", "Estimate", "Exponential",
     "Gamma", "Gumbel", "GumbelSoftmax", "Laplace", "Mixture", "MonteCarloWarning", "MultivariateNormal", "Normal",
     "OneHotCategorical", "Poisson", "Support", "Uniform", "divergences", "estimate_js", "estimate_kl",
-    "kl_divergence", "register_kl",
+    "estimators", "kl_divergence", "register_kl",
 ]  # fmt: skip

@@ -192,6 +192,12 @@ def one_hot(index, k, dtype):
     return (index[..., None] == xp.arange(k)).astype(dtype)
 
 
+def softmax(scores):
+    """Positive vectors that sum to 1, to the last digit: the largest score is taken out before anything rounds."""
+    scores = scores - tg.max(scores, -1, True).detach()
+    return tg.exp(scores - tg.logsumexp(scores, -1, True))
+
+
 def bounded(log_p):
     r"""$\log p$ with the lowest finite number for $-\infty$, so that $0 \log 0$ is 0 and not NaN."""
     return tg.clip(log_p, float(np.finfo(log_p.dtype).min), None)

@@ -119,7 +119,7 @@ class Distribution:
 
     def _shape(self, shape: int | tuple) -> tuple:
         """The shape (1) of draws."""
-        shape = (shape,) if isinstance(shape, numbers.Integral) else tuple(shape)
+        shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
         return shape + self.batch_shape + self.event_shape
 
     def _value(self, x: Any) -> Tensor:

@@ -197,7 +197,7 @@ def cramer_1d(x: Any, y: Any, *, x_weights: Any = None, y_weights: Any = None) -
     step = xp.concatenate([f, -g])[order]
     crossing = xp.cumsum(step)[:-1]  # F - G between neighbours
     places = tg.getitem(every, order)
-    return tg.sum(crossing**2 * (places[1:] - places[:-1]))
+    return tg.sum((crossing**2).astype(places.dtype) * (places[1:] - places[:-1]))
 
 
 def _matched(x, y, x_weights, y_weights):

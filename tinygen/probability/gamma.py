@@ -23,6 +23,7 @@ import numpy as np
 
 import tinygen.autograd as tg
 from tinygen.autograd import Tensor, digamma, lgamma
+from tinygen.probability.discrete import softmax
 from tinygen.probability.distribution import Distribution, batch_of, parameter, smallest
 from tinygen.probability.gamma_path import sample_log_gamma
 from tinygen.probability.support import OPEN_SIMPLEX, OPEN_UNIT, POSITIVE
@@ -144,7 +145,7 @@ class Dirichlet(Distribution):
     def rsample(self, shape=(), *, rng):
         r"""$x_i = G_{\alpha_i} / \sum_j G_{\alpha_j}$, differentiable twice."""
         log_x = sample_log_gamma(self.concentration, self._shape(shape), rng=rng)
-        return tg.clip(tg.exp(log_x - tg.logsumexp(log_x, -1, keepdims=True)), smallest(self.dtype), None)
+        return tg.clip(softmax(log_x), smallest(self.dtype), None)
 
     def _log_density(self, x):
         """(3)."""

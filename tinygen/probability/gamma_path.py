@@ -83,18 +83,19 @@ def draw_log_gamma(alpha, rng):
     return (log_x + xp.where(flat < 1, log_u / flat, 0)).reshape(alpha.shape)
 
 
-@primitive(lambda g, alpha, y: -g * shape_derivative(alpha, y))
-def log_gamma_draw(xp, alpha, drawn):
-    """The numbers `drawn` (logarithms of gamma draws), which move with alpha by (2)."""
-    return drawn
-
-
 @vocabulary
 def next_derivative(alpha, log_x, order):
     r"""$D_{n + 1}$ for the rule of $D_n$; only $D_2$ is there."""
     if order > 1:
         raise GraphError("shape_derivative: draws of Gamma, Beta and Dirichlet differentiate twice, not three times")
     return shape_derivative(alpha, log_x, 2)
+
+
+@vocabulary
+def density_derivative(alpha, log_x, order):
+    r"""$q^{-1}\, \partial^n q / \partial \alpha^n$, with $\partial_\alpha \log q = y - \psi(\alpha)$."""
+    slope = log_x - digamma(alpha)
+    return slope if order == 1 else slope * slope - polygamma(1, alpha)
 
 
 @primitive(
@@ -107,18 +108,16 @@ def next_derivative(alpha, log_x, order):
 )
 def shape_derivative(xp, alpha, log_x, order=1):
     r"""$D_n(\alpha, y)$ of (2), for n = `order` of 1 or 2: how the distribution function moves with its shape."""
-    a, y = (xp.asarray(v).astype("float64") for v in (alpha, log_x))
-    a, y = xp.broadcast_arrays(a, y)
-    near = xp.maximum(y, TAIL)
-    found = xp.where(y < TAIL, _series(xp, a, y, order), _differences(xp, a, near, order))
-    return found.astype(np.result_type(alpha, log_x))
+    alpha, log_x = xp.asarray(alpha), xp.asarray(log_x)
+    a, y = xp.broadcast_arrays(alpha.astype("float64"), log_x.astype("float64"))
+    found = xp.where(y < TAIL, _series(xp, a, y, order), _differences(xp, a, xp.maximum(y, TAIL), order))
+    return found.astype(xp.result_type(alpha, log_x))
 
 
-@vocabulary
-def density_derivative(alpha, log_x, order):
-    r"""$q^{-1}\, \partial^n q / \partial \alpha^n$, with $\partial_\alpha \log q = y - \psi(\alpha)$."""
-    slope = log_x - digamma(alpha)
-    return slope if order == 1 else slope * slope - polygamma(1, alpha)
+@primitive(lambda g, alpha, y: -g * shape_derivative(alpha, y))
+def log_gamma_draw(xp, alpha, drawn):
+    """The numbers `drawn` (logarithms of gamma draws), which move with alpha by (2)."""
+    return drawn
 
 
 def _differences(xp, alpha, log_x, order):

@@ -50,7 +50,7 @@ class Uniform(Distribution):
 
     def _log_density(self, x):
         r"""$-\log(b - a)$ inside, $-\infty$ outside (which a mixture of uniform laws needs)."""
-        inside = tg.logical_and(x >= self.low, x <= self.high)
+        inside = (x >= self.low) & (x <= self.high)
         return tg.where(inside, x.detach() * 0, -math.inf) - tg.log(self.high - self.low)
 
     @property

@@ -215,7 +215,7 @@ def _poisson(p, q):
 @register_kl(Uniform, Uniform)
 def _uniform(p, q):
     r"""$\log \frac{b_q - a_q}{b_p - a_p}$ when p's interval lies within q's, else infinite."""
-    within = tg.logical_and(tg.greater_equal(p.low, q.low), tg.less_equal(p.high, q.high))
+    within = tg.greater_equal(p.low, q.low) & tg.less_equal(p.high, q.high)
     return tg.where(within, log(q.high - q.low) - log(p.high - p.low), math.inf)
 
 

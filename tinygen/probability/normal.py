@@ -144,7 +144,7 @@ class MultivariateNormal(Distribution):
         if one_of(owner, scale_tril=scale_tril, covariance=covariance) == "covariance":
             self.scale_tril = _factor(parameter(owner, "covariance", covariance, SYMMETRIC))
         else:
-            self.scale_tril = parameter(owner, "scale_tril", scale_tril, LOWER_TRIANGLE)
+            self.scale_tril = tg.tril(parameter(owner, "scale_tril", scale_tril, LOWER_TRIANGLE))
         d, shape = self.loc.shape[-1], self.scale_tril.shape
         if shape[-2:] != (d, d):
             raise ValueError(f"{owner}: loc has shape {self.loc.shape} and the matrix {shape}; "

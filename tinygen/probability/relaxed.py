@@ -23,7 +23,7 @@ import math
 
 import tinygen.autograd as tg
 from tinygen.autograd import Tensor
-from tinygen.probability.discrete import class_logits, one_hot
+from tinygen.probability.discrete import class_logits, one_hot, softmax
 from tinygen.probability.distribution import Distribution, batch_of, on_noise, parameter, smallest
 from tinygen.probability.inversion import gumbel_noise
 from tinygen.probability.support import OPEN_SIMPLEX, POSITIVE
@@ -51,8 +51,7 @@ class GumbelSoftmax(Distribution):
     def rsample(self, shape=(), *, rng, straight_through=False):
         """(1); with `straight_through`, one-hot vectors whose gradient is that of (1)."""
         noise = on_noise(gumbel_noise(rng, self._shape(shape)), self.dtype)
-        scores = (self.logits + noise) / self._column()
-        x = tg.exp(scores - tg.logsumexp(scores, -1, keepdims=True))
+        x = softmax((self.logits + noise) / self._column())
         if not straight_through:
             return tg.clip(x, smallest(self.dtype), None)
         hard = Tensor(one_hot(x._data.argmax(-1), x.shape[-1], self.dtype), None)
