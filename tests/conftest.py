@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import pytest
@@ -42,3 +43,40 @@ def device(request):
 
     with cuda.stand_in(strict_cupy.xp, strict_cupy.special):
         yield "cuda:0"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--mutate", action="store_true", help="run the tests of equations with wrong results: each must fail"
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "equation(what, tags): checks these equations, which `what` computes")
+
+
+def pytest_collection_modifyitems(config, items):
+    """With --mutate, only the tests that are marked as checks of an equation."""
+    if config.getoption("--mutate"):
+        marked = [item for item in items if item.get_closest_marker("equation")]
+        config.hook.pytest_deselected(items=[item for item in items if item not in marked])
+        items[:] = marked
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """With --mutate, a test passes when it fails on the wrong result, for each function that it names."""
+    if not pyfuncitem.config.getoption("--mutate"):
+        yield
+        return
+    from equations import mutated
+
+    whats = [mark.args[0] for mark in pyfuncitem.iter_markers("equation")]
+    with contextlib.ExitStack() as stack:
+        for what in whats:
+            stack.enter_context(mutated(what))
+        outcome = yield
+    if outcome.excinfo is None:
+        outcome.force_exception(AssertionError(f"survived: {', '.join(w.__qualname__ for w in whats)} times 1.001"))
+    elif not issubclass(outcome.excinfo[0], pytest.skip.Exception):
+        outcome.force_result(True)

@@ -72,6 +72,7 @@ def test_moments_are_scipys(name, device):
         np.testing.assert_allclose(law.covariance.numpy(), cov, rtol=1e-12)
     elif name == "DiagonalNormal":
         mean, variance = row.parameters[0], row.parameters[1] ** 2
+        np.testing.assert_allclose(law.covariance.numpy(), [np.diag(v) for v in variance], rtol=1e-12)
     elif name == "OneHotCategorical":
         mean, variance = row.parameters[0], row.parameters[0] * (1 - row.parameters[0])
     else:

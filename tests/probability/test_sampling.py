@@ -140,6 +140,34 @@ def test_mixture_draws():
     assert st.kstest(x.ravel(), cdf).pvalue > LEVEL
 
 
+@pytest.mark.parametrize("name", ["Uniform", "Exponential", "Laplace", "Gumbel", "Normal"])
+def test_draws_invert_the_distribution_function(name):
+    """inversion (1) to (4): the draw is SciPy's quantile of the generator's own uniform number (of 1 - u in (2))."""
+    row = LINE[name]
+    x = row.make(*row.parameters).sample(50, rng=rng(20)).numpy()
+    oracle = row.oracle(*row.parameters)
+    if name == "Normal":
+        wanted = row.parameters[0] + row.parameters[1] * rng(20).normal((50, 2, 3), dtype="float64")
+    else:
+        u = rng(20).uniform((50, 2, 3), dtype="float64")
+        wanted = oracle.isf(u) if name == "Exponential" else oracle.ppf(u)
+    np.testing.assert_allclose(x, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_vector_draws_are_their_formulas():
+    """normal: mu + L eps; relaxed (1)."""
+    noise = rng(21).normal((9, 2, 3), dtype="float64")
+    m, s = VECTORS["DiagonalNormal"].parameters
+    np.testing.assert_allclose(P.DiagonalNormal(m, s).sample(9, rng=rng(21)).numpy(), m + s * noise, rtol=1e-12)
+    m, factor = VECTORS["MultivariateNormal"].parameters
+    x = P.MultivariateNormal(m, scale_tril=factor).sample(9, rng=rng(21)).numpy()
+    np.testing.assert_allclose(x, m + (factor @ noise[..., None])[..., 0], rtol=1e-12)
+    logits = np.array([0.3, -1.0, 0.4])
+    g = -np.log(-np.log(rng(21).uniform((9, 3), dtype="float64")))
+    x = P.GumbelSoftmax(0.6, logits=logits).sample(9, rng=rng(21)).numpy()
+    np.testing.assert_allclose(x, scipy.special.softmax((logits + g) / 0.6, -1), rtol=1e-10)
+
+
 # ---- gradients of expectations --------------------------------------------------------------------------
 
 smooth = lambda x: tg.sin(1.3 * x) + 0.2 * x * x

@@ -82,6 +82,7 @@ class Leaf:
 class Node:
     """One recorded operation: its rule, its parents, and what its vjps named."""
 
+    site: str  # only while call sites are remembered
     __slots__ = ("seq", "rule", "parents", "saved", "shape", "dtype", "site", "__weakref__")
 
     def __init__(self, rule, parents, saved, shape, dtype):

@@ -151,6 +151,8 @@ class Primitive:
 
     def record(self, arrays: tuple, options: tuple) -> Any:
         """Run the forward on the Tensors' arrays and note how to come back."""
+        raw: tuple
+        parents: tuple
         if len(arrays) == 1:
             raw, parents = (arrays[0]._data,), (arrays[0]._node,)
         else:
@@ -193,10 +195,10 @@ class Primitive:
         """The shape of the input called `name`; a tuple of shapes where it stands for several arrays."""
         return tuple([np.shape(a) for a in raw]) if self.variadic else np.shape(raw[self.arrays.index(name)])
 
-    def front(self) -> Callable:
+    def front(self) -> Any:
         """The function that users call: the forward's name, docstring and signature, without `xp`."""
         if not self.variadic and not self.options and not self.saves and not self.shaped and self.outputs == 1:
-            call = {1: _unary, 2: _binary}.get(len(self.arrays), _general)(self)
+            call: Any = {1: _unary, 2: _binary}.get(len(self.arrays), _general)(self)
         else:
             call = _general(self)
         functools.update_wrapper(call, self.definition)
@@ -289,14 +291,11 @@ def _weak(value: Any) -> Any:
 
 def _wrap(xp: Any, out: tuple, node: Node | None) -> tuple[Tensor, ...]:
     """Several raw outputs as Tensors."""
-    outs = [xp.asarray(o) for o in out]
-    recorded = [node is not None and o.dtype.kind == "f" for o in outs]
-    return tuple(
-        [
-            Tensor(o, Part(node, i, o.shape, o.dtype) if r else None)
-            for i, (o, r) in enumerate(zip(outs, recorded, strict=True))
-        ]
-    )
+    wrapped = []
+    for i, o in enumerate(map(xp.asarray, out)):
+        recorded = node is not None and o.dtype.kind == "f"
+        wrapped.append(Tensor(o, Part(node, i, o.shape, o.dtype) if recorded else None))  # type: ignore[arg-type]
+    return tuple(wrapped)
 
 
 def _unary(row: Primitive) -> Callable:

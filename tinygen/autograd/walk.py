@@ -57,7 +57,7 @@ def grad(
     """
     single = isinstance(inputs, Tensor)
     xs: list[Tensor] = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    roots = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+    roots: list[Any] = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
     for i, x in enumerate(xs):
         if not isinstance(x, Tensor):
             raise TypeError(f"grad: inputs[{i}] is {describe(x)}; a Tensor with requires_grad=True is wanted")

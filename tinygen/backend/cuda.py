@@ -66,7 +66,7 @@ def device_index(array) -> int:
 def on_device(index: int):
     """Enter a GPU: arrays made inside the `with` block live on it."""
     if _STAND_INS:
-        count, enter = 1, contextlib.nullcontext
+        count, enter = 1, functools.partial(contextlib.nullcontext)
     else:
         module = _load()
         count, enter = module.cuda.runtime.getDeviceCount(), functools.partial(module.cuda.Device, index)

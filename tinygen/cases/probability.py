@@ -26,7 +26,7 @@ LAWS: dict[str, tuple[Callable, tuple, Callable]] = {
     "Normal": (lambda a, b: P.Normal(a, tg.softplus(b)), ((2, 1), (3,)), lambda n: n(size=(4, 2, 3))),
     "DiagonalNormal": (lambda a, b: P.DiagonalNormal(a, tg.softplus(b)), ((2, 3), (3,)), lambda n: n(size=(4, 1, 3))),
     "MultivariateNormal": (
-        lambda a, b: P.MultivariateNormal(a, scale_tril=factor(b)), ((3,), (2, 3, 3)), lambda n: n(size=(4, 1, 3)),
+        lambda a, b: P.MultivariateNormal(a, scale_tril=factor(b)), ((2,), (2, 2, 2)), lambda n: n(size=(2, 1, 2)),
     ),
     "Bernoulli": (lambda a: P.Bernoulli(logits=a), ((2, 3),), lambda n: (n(size=(2, 3)) > 0) * 1.0),
     "Categorical": (lambda a: P.Categorical(logits=a), ((2, 3),), lambda n: np.array([[0, 2], [1, 1]])),
