@@ -27,12 +27,11 @@ class Case(NamedTuple):
 
 def every_case(seed: int = 0) -> Iterator[Case]:
     """All cases of all floors."""
-    from tinygen.cases import engine, losses, nn, probability
+    from tinygen.cases import engine, nn, probability
 
     rng = np.random.default_rng(seed)
     yield from engine.cases(rng)
     yield from nn.cases(rng)
-    yield from losses.cases(rng)
     yield from probability.cases(rng)
 
 
