@@ -12,10 +12,11 @@ import textwrap
 
 import numpy as np
 import pytest
+from equations import equation
 from hypothesis import Phase, settings
 
 import tinygen as tg
-from tinygen.autograd import indexing, reductions, walk
+from tinygen.autograd import checks, indexing, reductions, walk
 from tinygen.autograd.checks import GradientError, check_grads
 from tinygen.autograd.primitive import _adapt, vocabulary
 
@@ -272,6 +273,26 @@ def test_a_reduced_axis_put_back_elsewhere_is_caught(monkeypatch, checker):
         return (*rest, *[1] * len(reduced)) if len(rest) and reduced[0] == 0 else (*[1] * len(reduced), *rest)
 
     caught(checker, lambda: monkeypatch.setattr(reductions, "_kept", kept_last))
+
+
+# ---- the differences themselves ---------------------------------------------------------------------------
+
+
+@equation(checks._difference, 1)
+def test_differences_are_exact_to_degree_four():
+    """checks (1) as printed; its error, which is 0 up to $x^4$ and then $-h^4 f^{(5)} / 30$."""
+    value = lambda other, x: float(np.sum(other) * x[0] + x[1] ** 4)
+    point = np.array([2.0, 1.5])
+    found = checks._difference(value, [np.ones(3), point], 1, (1,))
+    assert found == pytest.approx(4 * 1.5**3, rel=1e-10)
+    assert checks._difference(value, [np.ones(3), point], 1, (0,)) == pytest.approx(3, rel=1e-10)
+    h = checks.STEP
+    phi = lambda x: np.exp(5 * x)
+    delta = lambda h: phi(0.3 + h) - phi(0.3 - h)
+    found = checks._difference(lambda x: float(phi(x[0])), [np.array([0.3])], 0, (0,))
+    assert found == pytest.approx((8 * delta(h) - delta(2 * h)) / (12 * h), rel=1e-12)
+    fifth = 5**5 * phi(0.3)
+    assert (found - 5 * phi(0.3)) / h**4 == pytest.approx(-fifth / 30, rel=0.05)
 
 
 # ---- fresh primitives -------------------------------------------------------------------------------------

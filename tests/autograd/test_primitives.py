@@ -11,6 +11,7 @@ import unicodedata
 import numpy as np
 import pytest
 import scipy.special
+from equations import equation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -465,6 +466,22 @@ def geometries(draw_):
     return x, w, tg.Geometry(stride, padding, dilation, groups)
 
 
+@equation(tg.convolve, 1)
+def test_convolve_is_equation_1(device):
+    """One product at a time, where padding, stride, dilation and groups all matter."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 4, 6)), rng.normal(size=(6, 2, 3))
+    s, p, d = 2, 1, 2
+    wanted = np.zeros((2, 6, 2))
+    for n, o, i, c, k in np.ndindex(2, 6, 2, 2, 3):
+        at = s * i + d * k - p
+        wanted[n, o, i] += w[o, c, k] * x[n, 2 * (o // 3) + c, at] if 0 <= at < 6 else 0
+    got = tg.convolve(on(device, x), on(device, w), tg.Geometry((s,), (p,), (d,), 2))
+    np.testing.assert_allclose(host(got), wanted, rtol=1e-12, atol=1e-12)
+
+
+@equation(tg.convolve_adjoint, 2)
+@equation(tg.convolve_weight, 2)
 def test_convolution_trio(device):
     """The inner-product identity, and gradients of order 2 of all three, on drawn geometries."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from equations import equation
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,6 +22,7 @@ from hypothesis.stateful import (
 
 import tinygen as tg
 from tinygen.autograd.graph import GraphError
+from tinygen.autograd.walk import walk
 
 from . import naive
 from .naive import Twin
@@ -238,6 +240,7 @@ def run_machine(options=QUICK):
     run_state_machine_as_test(GraphMachine, settings=options)
 
 
+@equation(walk, 1)
 def test_random_graphs_agree_with_the_sum_over_paths():
     """Rule 3: one walk computes what the definition says, whatever the graph."""
     run_machine()

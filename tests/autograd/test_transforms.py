@@ -523,3 +523,12 @@ def test_a_users_rule_prints_as_well():
         assert [s.text for s in rules(toy_cube.primitive)] == ["x\u0304 = y\u0304·3·x²"]
         x = leaf([1.0, 2.0])
         assert "toy_cube" in str(tg.explain(lambda: toy_cube(x).sum()))
+
+
+def test_a_checkpoint_notices_that_what_it_closes_over_was_exchanged():
+    """The second run would differentiate by another Tensor: refused, not silently wrong."""
+    w, x = [leaf([2.0])], leaf([1.0])
+    y = tg.checkpoint(lambda t: t * w[0], x)
+    w[0] = leaf([100.0])
+    with pytest.raises(GraphError, match="other Tensors than before"):
+        tg.grad(y.sum(), x)

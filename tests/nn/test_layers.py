@@ -3,16 +3,20 @@
 import numpy as np
 import pytest
 import scipy.special
+from equations import equation
 
 import tinygen as tg
 from tinygen import nn
 from tinygen.backend.random import Generator
+from tinygen.nn import common
 from tinygen.nn import functional as F
+from tinygen.nn.common import uniform_parameter
 
 rng = np.random.default_rng(0)
 
 
-def test_linear_is_its_formula():  # (1)
+@equation(F.linear, 1)
+def test_linear_is_its_formula():
     layer = nn.Linear(3, 2, rng=Generator(0))
     x = rng.normal(size=(5, 4, 3)).astype(np.float32)
     expected = x @ layer.weight.numpy().T + layer.bias.numpy()
@@ -20,7 +24,13 @@ def test_linear_is_its_formula():  # (1)
     assert layer(x).dtype == np.float32
 
 
-def test_linear_starts_uniform_with_pytorchs_bound():  # (2)
+@equation(uniform_parameter, 1)
+def test_weights_start_uniform_between_the_bounds():
+    u = Generator(0).uniform((4, 5))
+    np.testing.assert_allclose(common.uniform_parameter(Generator(0), (4, 5), 9).numpy(), (2 * u - 1) / 3, atol=1e-6)
+
+
+def test_linear_starts_uniform_with_pytorchs_bound():
     layer = nn.Linear(100, 400, rng=Generator(0))
     for values in (layer.weight.numpy(), layer.bias.numpy()):
         assert np.abs(values).max() <= 0.1

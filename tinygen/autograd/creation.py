@@ -43,7 +43,7 @@ def ones(shape, *, dtype="float32", device="cpu", requires_grad=False) -> Tensor
 
 def full(shape, fill_value, *, dtype="float32", device="cpu", requires_grad=False) -> Tensor:
     """One number all over a shape (an integer or a tuple)."""
-    data = backend.asarray(np.full(shape, fill_value, dtype), device=device)
+    data = backend.full(shape, fill_value, dtype, device)
     return Tensor(data, leaf_for(data) if requires_grad else None)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tinygen.autograd.creation import as_tensor, zeros, zeros_like
-from tinygen.autograd.graph import Leaf, Node, Part, creation_number, mode
+from tinygen.autograd.graph import GraphError, Leaf, Node, Part, creation_number, mode
 from tinygen.autograd.primitive import describe
 from tinygen.autograd.reductions import sum
 from tinygen.autograd.shapes import reshape, stack
@@ -104,11 +104,15 @@ class Recomputation:
         mode.record, mode.rewinding = 2 if mode.anomaly else before[0] or 1, True
         try:
             _rewind(self.states)
+            start = creation_number()
             out = self.f(*self.args)
         finally:
             mode.record, mode.rewinding = before
             _rewind(now)
         outs = out if isinstance(out, tuple) else (out,)
+        if set(_reached([o._node for o in outs if o._node is not None], start)) != set(node.parents):
+            raise GraphError("checkpoint: run again, f used other Tensors than before (something it closes over was "
+                             "exchanged); put the checkpoint around the exchange")  # fmt: skip
         seeds = [(o._node, c) for o, c in zip(outs, g, strict=True) if c is not None and o._node is not None]
         return walk(seeds, set(node.parents), create_graph=create_graph, stop=True).items()
 

@@ -283,7 +283,7 @@ def _seeds(roots: list[Tensor], cotangents: Any, create_graph: bool) -> list[tup
             if root.size != 1:
                 raise GraphError(f"grad: output {i} has shape {root.shape}; only a scalar can do without "
                                  "grad_outputs (take a sum or a mean, or give a cotangent of its shape)")  # fmt: skip
-            g = MODULES[type(root._data)].array(1, root.dtype).reshape(root.shape)
+            g = MODULES[type(root._data)].ones(root.shape, root.dtype)
             seeds.append((root._node, Tensor(g, None) if create_graph else g))
             continue
         raw = g._data if isinstance(g, Tensor) else asarray(g) if is_array(g) else asarray(g, root.dtype, root.device)

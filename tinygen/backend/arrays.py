@@ -134,6 +134,15 @@ def asarray(value, dtype=None, device=None, copy=False):
         return moved.astype(moved.dtype if dtype is None else dtype, copy=copy and moved is value)
 
 
+def full(shape, value, dtype, device) -> object:
+    """Fill a shape with one number, on the device itself: nothing is copied there."""
+    kind, index = parse_device(device)
+    if kind == "cpu":
+        return np.full(shape, value, dtype)
+    with cuda.on_device(index):
+        return cuda.cupy().full(shape, value, dtype)
+
+
 def to_device(array, device):
     """Return the array on a device: itself when it is there already, else a copy."""
     kind, index = parse_device(device)

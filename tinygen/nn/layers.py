@@ -4,17 +4,14 @@ A linear layer, with $W$ of shape (out, in) so that the *rows* of `weight` are t
 
 $$ y = x W^\top + b. \tag{1} $$
 
-Weights start uniform,
+Weights and biases start from $U(-1/\sqrt n, 1/\sqrt n)$ with n = in, which is PyTorch's default. An embedding is the
+linear map of one-hot vectors: it looks up a row,
 
-$$ W_{ij}, b_i \sim U\left(-\tfrac{1}{\sqrt{n}}, \tfrac{1}{\sqrt{n}}\right), \qquad n = \text{in}, \tag{2} $$
-
-which is PyTorch's default. An embedding is the linear map of one-hot vectors: it looks up a row,
-
-$$ y = \mathrm{onehot}(i)\, W = W_{i\cdot}. \tag{3} $$
+$$ y = \mathrm{onehot}(i)\, W = W_{i\cdot}. \tag{2} $$
 
 Dropout (Srivastava et al. 2014) switches each element off with probability $p$ while training,
 
-$$ y = \frac{m \odot x}{1 - p}, \qquad m_i \sim \mathrm{Bernoulli}(1 - p), \tag{4} $$
+$$ y = \frac{m \odot x}{1 - p}, \qquad m_i \sim \mathrm{Bernoulli}(1 - p), \tag{3} $$
 
 and the divisor keeps the mean, $\mathrm{E}[y] = x$, so that nothing is left to correct when it is over.
 """
@@ -24,6 +21,7 @@ from __future__ import annotations
 import math
 
 import tinygen.autograd as tg
+from tinygen.autograd.primitive import describe
 from tinygen.backend import arrays as backend
 from tinygen.backend.random import Generator
 from tinygen.nn.common import check_probability, check_sizes, shown, uniform_parameter
@@ -42,7 +40,7 @@ def linear(x, weight, bias=None):
 
 
 def embedding(indices, weight, *, padding_idx=None):
-    """(3): integers (...) to rows of `weight` (n, d), (..., d); the row `padding_idx` gets no gradient."""
+    """(2): integers (...) to rows of `weight` (n, d), (..., d); the row `padding_idx` gets no gradient."""
     _check_indices("embedding", indices, weight.shape[0])
     rows = tg.embedding(indices, weight)
     if padding_idx is None or not isinstance(rows, tg.Tensor):
@@ -61,30 +59,29 @@ def one_hot(indices, num_classes, *, dtype="float32"):
 def _check_indices(name, indices, n):
     """Refuse what is no row number; on a GPU the range is not looked at, since that would wait for it."""
     if not hasattr(indices, "dtype") or indices.dtype.kind not in "iu":
-        raise TypeError(f"{name}: indices must be an array of integers, got {tg.primitive.describe(indices)}")
+        raise TypeError(f"{name}: indices must be an array of integers, got {describe(indices)}")
     raw = indices.data if isinstance(indices, tg.Tensor) else indices
     if tg.shapes.device_of(raw) == "cpu" and raw.size and not 0 <= raw.min() <= raw.max() < n:
         raise IndexError(f"{name}: indices run from {raw.min()} to {raw.max()}; from 0 to {n - 1} are wanted")
 
 
 def dropout(x, p=0.5, *, rng: Generator, training=True):
-    """(4): x with elements set to 0 with probability `p` and the others scaled up; x itself unless `training`.
+    """(3): x with elements set to 0 with probability `p` and the others scaled up; x itself unless `training`.
 
     A Generator on another device than x works, and its draws are copied over each time.
     """
     check_probability("dropout", "p", p)
     if not training or p == 0:
         return x
-    kept = rng.bernoulli(1 - p, tuple(x.shape), dtype=x.dtype)
-    scale = 1 / (1 - p) if p < 1 else 0.0  # p = 1 keeps nothing
-    return x * (backend.asarray(kept, device=tg.shapes.device_of(x)) * scale)
+    kept = backend.asarray(rng.bernoulli(1 - p, tuple(x.shape), dtype=x.dtype), device=tg.shapes.device_of(x))
+    return x * kept * (1 / (1 - p) if p < 1 else 0.0)  # p = 1 keeps nothing
 
 
 # ---- layers ---------------------------------------------------------------------------------------------
 
 
 class Linear(Module):
-    """The affine map (1), drawn by (2).
+    """The affine map (1).
 
     Parameters
     ----------
@@ -105,7 +102,7 @@ class Linear(Module):
         check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         rng = Generator() if rng is None else rng
-        self.weight = uniform_parameter(rng, (out_features, in_features), in_features)  # (2)
+        self.weight = uniform_parameter(rng, (out_features, in_features), in_features)
         self.bias = uniform_parameter(rng, (out_features,), in_features) if bias else None
 
     def forward(self, x):
@@ -117,7 +114,7 @@ class Linear(Module):
 
 
 class Embedding(Module):
-    """A table (3) of `num_embeddings` vectors, drawn from N(0, 1).
+    """A table (2) of `num_embeddings` vectors, drawn from N(0, 1).
 
     Parameters
     ----------
@@ -138,7 +135,7 @@ class Embedding(Module):
         self.weight = tg.tensor(table, requires_grad=True)
 
     def forward(self, indices):
-        """(3): integers (...) to (..., embedding_dim)."""
+        """(2): integers (...) to (..., embedding_dim)."""
         return embedding(indices, self.weight, padding_idx=self.padding_idx)
 
     def options(self):
@@ -146,7 +143,7 @@ class Embedding(Module):
 
 
 class Dropout(Module):
-    """(4) while training; afterwards the identity.
+    """(3) while training; afterwards the identity.
 
     Parameters
     ----------
@@ -160,7 +157,7 @@ class Dropout(Module):
         self.rng = Generator() if rng is None else rng
 
     def forward(self, x):
-        """(4)."""
+        """(3)."""
         return dropout(x, self.p, rng=self.rng, training=self.training)
 
     def options(self):
