@@ -42,7 +42,7 @@ def cases(rng: np.random.Generator) -> Iterator[Case]:
     x = n(size=(2, 3, 4))
     apart = 0.3 * rng.permutation(24).reshape(2, 3, 4)
     square = n(size=(2, 3, 3)) + 3 * np.eye(3)
-    definite = square @ square.swapaxes(-1, -2)
+    definite = square @ square.swapaxes(-1, -2) + 2 * np.eye(3)
 
     def case(name: str, function: Callable, *args: Any) -> Case:
         return Case(name, function, args)

@@ -47,7 +47,7 @@ class Symbol(Symbolic):
             return infix(name, *arrays)
         if name == "negative":
             (x,) = map(symbol, arrays)
-            return Symbol("−" + within(x, PRODUCT).text, "-" + within(x, PRODUCT).latex, MINUS)
+            return Symbol("−" + within(x, MATMUL).text, "-" + within(x, MATMUL).latex, MINUS)
         if name == "power":
             a, b = within(arrays[0], ATOM), symbol(arrays[1])
             return Symbol(f"{a.text}^{within(b, ATOM).text}", f"{a.latex}^{{{b.latex}}}", POWER)
