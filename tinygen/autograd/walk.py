@@ -78,7 +78,7 @@ def grad(
 
 def backward(output: Tensor, grad_output: Any = None, *, create_graph=False, retain_graph=None) -> None:
     """Add the gradient of `output` by every leaf it depends on to that leaf's `.grad`."""
-    seeds = _seeds([output], None if grad_output is None else [grad_output], create_graph)
+    seeds = _seeds([output], None if grad_output is None else [grad_output], create_graph, "backward")
     leaves = {n for n in ancestors([n for n, _ in seeds]) if type(n) is Leaf}
     for leaf, g in _separate(walk(seeds, leaves, create_graph=create_graph, retain_graph=retain_graph)).items():
         leaf.grad = g if leaf.grad is None else leaf.grad + g
@@ -266,29 +266,29 @@ def _through_composition(g: Any, node: Node) -> Iterable[tuple[Any, Any]]:
     return walk(seeds, {p for p in node.parents if p is not None}, create_graph=True, stop=True).items()
 
 
-def _seeds(roots: list[Tensor], cotangents: Any, create_graph: bool) -> list[tuple[Any, Any]]:
+def _seeds(roots: list[Tensor], cotangents: Any, create_graph: bool, name: str = "grad") -> list[tuple[Any, Any]]:
     """The pairs (node, cotangent) that a backward pass starts from."""
     if cotangents is None:
         cotangents = [None] * len(roots)
     elif isinstance(cotangents, Tensor) or is_array(cotangents) or not isinstance(cotangents, Sequence):
         cotangents = [cotangents]
     if len(cotangents) != len(roots):
-        raise ValueError(f"grad: {len(cotangents)} grad_outputs for {len(roots)} outputs; one each is wanted")
+        raise ValueError(f"{name}: {len(cotangents)} grad_outputs for {len(roots)} outputs; one each is wanted")
     seeds = []
     for i, (root, g) in enumerate(zip(roots, cotangents, strict=True)):
         if not isinstance(root, Tensor) or root._node is None:
-            raise GraphError(f"grad: output {i} ({describe(root)}) was not computed from a Tensor "
+            raise GraphError(f"{name}: output {i} ({describe(root)}) was not computed from a Tensor "
                              "with requires_grad=True, or under no_grad")  # fmt: skip
         if g is None:
             if root.size != 1:
-                raise GraphError(f"grad: output {i} has shape {root.shape}; only a scalar can do without "
+                raise GraphError(f"{name}: output {i} has shape {root.shape}; only a scalar can do without "
                                  "grad_outputs (take a sum or a mean, or give a cotangent of its shape)")  # fmt: skip
             g = MODULES[type(root._data)].ones(root.shape, root.dtype)
             seeds.append((root._node, Tensor(g, None) if create_graph else g))
             continue
         raw = g._data if isinstance(g, Tensor) else asarray(g) if is_array(g) else asarray(g, root.dtype, root.device)
         if raw.shape != root.shape or device_of(raw) != root.device:
-            raise ValueError(f"grad: grad_outputs[{i}] is {describe(raw)}, its output {describe(root)}; "
+            raise ValueError(f"{name}: grad_outputs[{i}] is {describe(raw)}, its output {describe(root)}; "
                              "the same shape and device are wanted")  # fmt: skip
         own = Tensor(raw.copy(), g._node if isinstance(g, Tensor) else None)  # nothing returned is the caller's
         seeds.append((root._node, own.astype(root.dtype) if create_graph else raw.astype(root.dtype)))

@@ -77,7 +77,7 @@ def explain(loss: Tensor | Callable[[], Tensor]) -> Explanation:
     if not isinstance(loss, Tensor):
         with call_sites():
             loss = loss()
-    seeds = _seeds([loss], None, create_graph=False)
+    seeds = _seeds([loss], None, create_graph=False, name="explain")
     order = ancestors([loss._node])
     uses = Counter(p for node in order for p in node.parents if p is not None)
     labels = _labels(order)
