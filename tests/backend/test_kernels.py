@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tinygen.backend import KERNELS, ElementwiseKernel
-from tinygen.backend.random import philox
+from tinygen.backend.philox import philox
 
 from .host_compiler import compile_body, parameters
 

@@ -8,12 +8,13 @@ import threading
 
 import numpy as np
 import pytest
+from equations import equation
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from tinygen.backend import DeviceError, Generator, to_numpy, watch_draws
-from tinygen.backend.random import philox
+from tinygen.backend.philox import philox
 
 from .conftest import quick
 
@@ -193,6 +194,31 @@ def test_uniform_and_normal_pass_kolmogorov_smirnov(dtype):
     # The two numbers of a Box-Muller pair are independent, in sign and in size.
     z1, z2 = ((z - 2.0) / 0.5).reshape(2, -1)
     assert abs(np.corrcoef(z1, z2)[0, 1]) < 0.02 and abs(np.corrcoef(z1**2, z2**2)[0, 1]) < 0.02
+
+
+@equation(Generator._unit, 1)
+def test_uniform_numbers_are_words_cut_short(library):
+    """random (1), and its like with 53 of 64 bits."""
+    draw = lambda: Generator(3, device=library.device)
+    words = library.host(draw()._words(40))
+    halves = np.stack([words & 0xFFFFFFFF, words >> 32], 1).ravel()
+    np.testing.assert_array_equal(library.host(draw().uniform(80)), np.floor(halves / 2**8) * 2.0**-24)
+    exact = np.array([int(w) // 2**11 / 2**53 for w in words])
+    np.testing.assert_array_equal(library.host(draw().uniform(40, dtype="float64")), exact)
+
+
+@equation(Generator._normals, 2)
+@pytest.mark.parametrize("dtype, slack", [("float32", 1e-5), ("float64", 1e-12)])
+def test_normal_numbers_are_box_and_mullers(library, dtype, slack):
+    """random (2): u1 in the middle of its cell, so that it is never 0; u2 from 0."""
+    draw = lambda: Generator(4, device=library.device)
+    words = library.host(draw()._words(40))
+    bits = np.stack([words & 0xFFFFFFFF, words >> 32], 1).ravel() if dtype == "float32" else words >> 11
+    u = bits[:40].astype("float64") / 2 ** (32 if dtype == "float32" else 53)
+    half = 2.0 ** (-33 if dtype == "float32" else -54)
+    radius, angle = np.sqrt(-2 * np.log(u[:20] + half)), 2 * np.pi * u[20:]
+    wanted = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+    np.testing.assert_allclose(library.host(draw().normal(40, dtype=dtype)), wanted, slack, slack)
 
 
 def test_normal_reaches_as_far_as_it_should():

@@ -13,6 +13,7 @@ common has one name here:
 | `scatter.py`     | addition into indexed places, where a repeated index counts each time               |
 | `special.py`     | erf, lgamma, digamma, ... and stable forms of sigmoid, softplus and logaddexp       |
 | `kernels.py`     | CUDA bodies, each beside its meaning in NumPy                                       |
+| `philox.py`      | the words behind the random numbers, in array code and as a CUDA body                |
 | `random.py`      | random numbers by counting: three integers of state, the same numbers everywhere    |
 
 Three rules hold on this floor. The module comes from the array, never from a global setting. Nothing moves
