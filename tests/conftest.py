@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile(
     "ci", deadline=None, derandomize=True, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -53,30 +52,35 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "equation(what, tags): checks these equations, which `what` computes")
+    if config.getoption("--mutate"):  # one failing example is enough
+        settings.register_profile("mutate", settings(), phases=(Phase.explicit, Phase.generate))
+        settings.load_profile("mutate")
 
 
 def pytest_collection_modifyitems(config, items):
-    """With --mutate, only the tests that are marked as checks of an equation."""
+    """With --mutate, only the tests that are marked as checks of an equation, once for each object they name."""
     if config.getoption("--mutate"):
+        from equations import mutants
+
         marked = [item for item in items if item.get_closest_marker("equation")]
         config.hook.pytest_deselected(items=[item for item in items if item not in marked])
-        items[:] = marked
+        items[:] = [mutant for item in marked for mutant in mutants(item)]
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_pyfunc_call(pyfuncitem):
-    """With --mutate, a test passes when it fails on the wrong result, for each function that it names."""
+    """With --mutate, a test passes when it fails on the wrong result."""
     if not pyfuncitem.config.getoption("--mutate"):
         yield
         return
-    from equations import mutated
+    from equations import killed, mutated
 
-    whats = [mark.args[0] for mark in pyfuncitem.iter_markers("equation")]
-    with contextlib.ExitStack() as stack:
-        for what in whats:
-            stack.enter_context(mutated(what))
+    with mutated(pyfuncitem.mutant):
         outcome = yield
-    if outcome.excinfo is None:
-        outcome.force_exception(AssertionError(f"survived: {', '.join(w.__qualname__ for w in whats)} times 1.001"))
-    elif not issubclass(outcome.excinfo[0], pytest.skip.Exception):
+    error = outcome.excinfo and outcome.excinfo[1]
+    if error is None:
+        outcome.force_exception(AssertionError("survived: the test does not notice the factor 1.001"))
+    elif killed(error):
         outcome.force_result(True)
+    elif isinstance(error, pytest.skip.Exception):
+        outcome.force_exception(AssertionError(f"skipped ({error}): the check of an equation must run everywhere"))
