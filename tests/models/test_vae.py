@@ -5,6 +5,7 @@ import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats
+from equations import equation
 
 import tinygen as tg
 from tinygen import nn
@@ -41,6 +42,7 @@ def log_p_by_quadrature(model, x):
 # ---- the equations --------------------------------------------------------------------------------------
 
 
+@equation(chapter.log_likelihood, 2)
 def test_log_likelihood_is_scipys_bernoulli():  # (2)
     logits, x = 3 * rng.normal(size=(4, 6)), rng.integers(0, 2, (4, 6)).astype(float)
     expected = scipy.stats.bernoulli.logpmf(x, scipy.special.expit(logits)).sum(1)
@@ -56,6 +58,7 @@ def test_grey_levels_are_means_over_binary_images():  # (2), the remark below it
     np.testing.assert_allclose(chapter.log_likelihood(logits, x)[0], expected)
 
 
+@equation(chapter.reparameterise, 3)
 def test_reparameterisation_maps_quantiles_to_quantiles():  # (3)
     eps = rng.normal(size=(3, 2))
     expected = scipy.stats.norm.ppf(scipy.stats.norm.cdf(eps), MU, np.exp(LOG_VAR / 2))
@@ -69,6 +72,7 @@ def test_reparameterised_draws_have_the_right_moments():  # (3)
     np.testing.assert_allclose(np.cov(z.T), np.diag(np.exp(LOG_VAR[0])), atol=0.03)
 
 
+@equation(chapter.kl_to_standard_normal, 4)
 def test_kl_by_quadrature_and_monte_carlo():  # (4)
     found = chapter.kl_to_standard_normal(MU, LOG_VAR)
     for k in range(3):
@@ -104,6 +108,8 @@ def by_hand(model, x, eps):
     return log_px, kl, log_w
 
 
+@equation(VAE.elbo, 1)
+@equation(VAE.log_prob_estimate, 5)
 def test_the_models_bounds_by_hand():  # (1) and (5), exactly
     model, x = tiny(n_latent=2), rng.integers(0, 2, (4, 5)).astype(float)
     draws = tg.random.Generator(3)

@@ -8,6 +8,7 @@ import pytest
 import scipy.spatial
 import scipy.special
 import scipy.stats
+from equations import equation
 
 import tinygen as tg
 from tinygen import nn
@@ -106,6 +107,9 @@ TORCH_MODULES = {
     "hinge_embedding_loss": "HingeEmbeddingLoss", "margin_ranking_loss": "MarginRankingLoss",
     "multi_margin_loss": "MultiMarginLoss", "cosine_embedding_loss": "CosineEmbeddingLoss",
 }  # fmt: skip
+marked = pytest.mark.parametrize("tag, name, args, options, expected",
+                                 [pytest.param(*row, marks=equation(getattr(losses, row[1]), row[0])) for row in TABLE],
+                                 ids=[f"{r[0]}-{r[1]}" for r in TABLE])  # fmt: skip
 each_loss = pytest.mark.parametrize("tag, name, args, options, expected", TABLE, ids=[f"{r[0]}-{r[1]}" for r in TABLE])
 
 
@@ -113,7 +117,7 @@ def on(device, *values):
     return [tg.tensor(v, device=device) for v in values]
 
 
-@each_loss
+@marked
 def test_a_loss_is_its_formula(tag, name, args, options, expected, device):  # (2) to (14), (16)
     """Its entries, their sum and their mean, as a function and as a module."""
     expected, weights = expected if isinstance(expected, tuple) else (expected, None)
@@ -170,6 +174,7 @@ def test_gradients_at_orders_one_and_two(case, device):
 # ---- what the losses are for --------------------------------------------------------------------------------
 
 
+@equation(losses.cross_entropy, 1)
 def test_maximum_likelihood_is_divergence_minimisation():  # (1)
     """On a discrete law: risk = E_X KL + H(Y|X); so their gradients agree, and the optimum is the law."""
     joint = rng.dirichlet(np.ones(15)).reshape(5, 3)  # P(x, y)
@@ -210,6 +215,7 @@ def test_batchmean_is_the_mean_divergence(device):  # (11)
     assert F.kl_div(log_softmax(X, 1), certain, reduction="sum") == pytest.approx(F.cross_entropy(X, RIGHT) * 5)
 
 
+@equation(losses.cosine_similarity, 15)
 def test_cosine_similarity(device):  # (15)
     x, t = on(device, X, T)
     np.testing.assert_allclose(F.cosine_similarity(x, t).numpy(), cosines(X, T))
@@ -309,8 +315,9 @@ def test_losses_do_not_wait_for_the_device(device):
         tensors = on(device, *args)
         tensors[0].requires_grad_()
         module = getattr(nn, TORCH_MODULES[name])(**options).to(device)
+        one = tg.tensor(1.0, dtype=tensors[0].dtype, device=device)
         with strict_cupy.no_sync():
-            tg.grad(module(*tensors), tensors[0])
+            tg.grad(module(*tensors), tensors[0], one)
 
 
 def test_weights_move_and_are_saved_with_the_module():

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from equations import equation
 
 import tinygen as tg
 from tinygen import optim
 from tinygen.autograd import GraphError
+from tinygen.optim import optimizer as base
 
 START = np.random.default_rng(0).normal(size=(3, 2))
 
@@ -73,27 +75,34 @@ def adamw(x, weight_decay=1e-2, **options):
 
 FORMULAS = {"SGD": sgd, "RMSprop": rmsprop, "Adagrad": adagrad, "Adam": adam, "AdamW": adamw}
 
-SETTINGS = [
-    ("SGD", dict()),  # sgd (1), (3)
-    ("SGD", dict(lr=0.01, momentum=0.9)),  # sgd (2), (3)
-    ("SGD", dict(lr=0.01, momentum=0.9, dampening=0.3, weight_decay=0.1)),  # sgd (2); optimizer (2)
-    ("SGD", dict(lr=0.01, momentum=0.9, weight_decay=0.1, nesterov=True)),  # sgd (4)
-    ("RMSprop", dict()),  # rmsprop (1), (2)
-    ("RMSprop", dict(lr=0.003, alpha=0.9, eps=1e-3, weight_decay=0.1, momentum=0.5)),  # rmsprop (3)
-    ("RMSprop", dict(alpha=0.9, momentum=0.5, centered=True)),  # rmsprop (2), centred
-    ("Adagrad", dict()),  # adagrad (1), (2)
-    ("Adagrad", dict(lr=0.1, lr_decay=0.05, weight_decay=0.1, initial_accumulator_value=0.2, eps=1e-3)),
-    ("Adam", dict()),  # adam (1), (2), (3)
-    ("Adam", dict(lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1)),
-    ("Adam", dict(lr=0.02, betas=(0.8, 0.7), amsgrad=True)),  # adam (4)
-    ("AdamW", dict()),  # adam (5)
-    ("AdamW", dict(lr=0.02, weight_decay=0.3, amsgrad=True)),
+#: kind, options, and the equations of the kind's file that they use
+TABLE = [
+    ("SGD", dict(), (1,)),
+    ("SGD", dict(lr=0.01, momentum=0.9), (2, 3)),
+    ("SGD", dict(lr=0.01, momentum=0.9, dampening=0.3, weight_decay=0.1), (2, 3)),
+    ("SGD", dict(lr=0.01, momentum=0.9, weight_decay=0.1, nesterov=True), (4,)),
+    ("RMSprop", dict(), (1, 2, 3)),
+    ("RMSprop", dict(lr=0.003, alpha=0.9, eps=1e-3, weight_decay=0.1, momentum=0.5), (3,)),
+    ("RMSprop", dict(alpha=0.9, momentum=0.5, centered=True), (1, 2)),
+    ("Adagrad", dict(), (1, 2)),
+    ("Adagrad", dict(lr=0.1, lr_decay=0.05, weight_decay=0.1, initial_accumulator_value=0.2, eps=1e-3), (2,)),
+    ("Adam", dict(), (1, 2, 3)),
+    ("Adam", dict(lr=0.02, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1), (1, 2, 3)),
+    ("Adam", dict(lr=0.02, betas=(0.8, 0.7), amsgrad=True), (4,)),
+    ("AdamW", dict(), (5,)),
+    ("AdamW", dict(lr=0.02, weight_decay=0.3, amsgrad=True), (4, 5)),
 ]
+SETTINGS = [row[:2] for row in TABLE]
 NAMES = ["-".join([name, *options]) for name, options in SETTINGS]
 each_setting = pytest.mark.parametrize("name, options", SETTINGS, ids=NAMES)
+marked = pytest.mark.parametrize(
+    "name, options",
+    [pytest.param(name, options, marks=equation(getattr(optim, name).change, *tags)) for name, options, tags in TABLE],
+    ids=NAMES,
+)
 
 
-@each_setting
+@marked
 def test_a_trajectory_is_its_formula(name, options, device):
     p = parameter(device)
     found = ours(getattr(optim, name)([p], **options), p)
@@ -123,7 +132,16 @@ def test_every_option_matters():
             assert np.abs(change).max() > 1e-8, (name, dropped)
 
 
-def test_newtons_step_reaches_a_quadratics_bottom_at_once(device):  # sgd (5)
+@equation(base.descend, 1)
+@equation(optim.Optimizer.decayed, 2)
+def test_one_step_with_weight_decay(device):
+    p = parameter(device)
+    optim.SGD([p], 0.5, weight_decay=0.3).step([tg.tensor(3 * START, device=device)])
+    np.testing.assert_allclose(p.numpy(), START - 0.5 * (3 * START + 0.3 * START), atol=1e-15)
+
+
+@equation(optim.PreconditionedSGD.change, 5)
+def test_newtons_step_reaches_a_quadratics_bottom_at_once(device):
     h = np.array([[3.0, 1.0], [1.0, 2.0]])
     p = tg.tensor([2.0, -1.0], dtype="float64", requires_grad=True, device=device)
     inverse = tg.tensor(np.linalg.inv(h), device=device).data
@@ -166,7 +184,7 @@ def test_step_without_grads_uses_grad_and_skips_the_rest(device):
     p, q = parameter(device), parameter(device)
     optimizer = optim.SGD([p, q], 0.5)
     tg.sum(p * p).backward()
-    optimizer.step()  # optimizer (1)
+    optimizer.step()
     np.testing.assert_allclose(p.numpy(), START - 0.5 * 2 * START, atol=1e-15)
     np.testing.assert_array_equal(q.numpy(), START)
     optimizer.zero_grad()

@@ -86,7 +86,7 @@ class Optimizer:
                 raise ValueError(f"step: grads[{i}] has shape {g.shape}, its parameter {p.shape}")
         for p, g, state in zip(self.params, raw, self.state, strict=True):
             if g is not None and p.requires_grad:
-                p._data -= self.change(p._data, g, state)
+                p._data = descend(p._data, self.change(p._data, g, state))
                 _leaf(p).touch(p._data)
 
     def zero_grad(self) -> None:
@@ -113,6 +113,12 @@ class Optimizer:
                                      f"the parameter {p.shape}")  # fmt: skip
         self.lr = float(state["lr"])
         self.state = [{k: _like(v, p) for k, v in memories[str(i)].items()} for i, p in enumerate(self.params)]
+
+
+def descend(p: Any, delta: Any) -> Any:
+    """(1), in place; returns p."""
+    p -= delta
+    return p
 
 
 def _leaf(p: Tensor) -> Leaf:
