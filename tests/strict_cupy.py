@@ -198,7 +198,7 @@ def _writable(array):
     """Undress the target of a write, refusing one whose elements lie on top of each other."""
     if not isinstance(array, ndarray):
         raise TypeError(f"Output arguments type must be ndarray, not {type(array)}")
-    if array.size and any(step == 0 and size > 1 for step, size in zip(array.strides, array.shape)):
+    if array.size and any(step == 0 and size > 1 for step, size in zip(array.strides, array.shape, strict=False)):
         raise RuntimeError("write through a view that repeats elements (broadcast_to): a race on a GPU.")
     return array._a
 
@@ -269,10 +269,10 @@ def _key(shape, key):
         arrays.append(None)
     used = [
         0 if part is None or part is Ellipsis else a.ndim if a is not None and a.dtype.kind == "b" else 1
-        for part, a in zip(parts, arrays)
+        for part, a in zip(parts, arrays, strict=False)
     ]
     raw, integers, lengths, axis = [], [], [], 0
-    for part, a, width in zip(parts, arrays, used):
+    for part, a, width in zip(parts, arrays, used, strict=False):
         if a is None or a.dtype.kind == "b" or axis >= len(shape):
             raw.append(part if a is None else a)
         else:
@@ -351,7 +351,7 @@ class _Flags:
     __slots__ = ("c_contiguous", "f_contiguous", "owndata")
 
     def __init__(self, c_contiguous, f_contiguous, owndata):
-        for name, value in zip(self.__slots__, (c_contiguous, f_contiguous, owndata)):
+        for name, value in zip(self.__slots__, (c_contiguous, f_contiguous, owndata), strict=False):
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name, value):
@@ -749,7 +749,7 @@ def _loop_dtypes(table, operands):
     weak = bool(strong and scalars) and max(strong) >= max(scalars)
     for loop in table:
         inputs, outputs = loop.split("->")
-        if all(_fits(op, np.dtype(char), weak) for op, char in zip(operands, inputs)):
+        if all(_fits(op, np.dtype(char), weak) for op, char in zip(operands, inputs, strict=False)):
             return tuple(np.dtype(char) for char in outputs)
     return None
 
@@ -790,7 +790,7 @@ class _Ufunc:
             )
         if len(args) > self.nin and out is not None:
             raise ValueError("Cannot specify 'out' as both a positional and keyword argument")
-        raws, operands = zip(*map(_operand, args[: self.nin]))
+        raws, operands = zip(*map(_operand, args[: self.nin]), strict=False)
         given = args[self.nin :] or (out if isinstance(out, tuple) else () if out is None else (out,))
         targets = tuple(None if o is None else _writable(o) for o in given)
         dtypes = self._outputs(operands, dtype)
@@ -947,7 +947,7 @@ def _bind(name, params, args, kwargs):
     if variadic is not None:
         start = positions.index(variadic)
         positions = positions[:start] + [variadic] * max(len(args) - start, 0)
-    bound = [*zip(positions, args), *kwargs.items()]
+    bound = [*zip(positions, args, strict=False), *kwargs.items()]
     if name not in _HOST:
         for parameter, value in bound:
             _check_argument(name, parameter, value)
@@ -1262,7 +1262,7 @@ def _solve_silently(function, a, *rest, **kwargs):
         batch = a.shape[:-2]
         results = [_solve_silently(function, a[i], *rest, **kwargs) for i in np.ndindex(batch)]
     if isinstance(results[0], tuple):
-        return tuple(np.stack(parts).reshape(batch + parts[0].shape) for parts in zip(*results))
+        return tuple(np.stack(parts).reshape(batch + parts[0].shape) for parts in zip(*results, strict=False))
     return np.stack(results).reshape(batch + results[0].shape)
 
 

@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 
 from tinygen.backend import arrays
-from tinygen.backend.arrays import (
-    DeviceError,
-    array_module,
-    asarray,
-    device_of,
-    parse_device,
-    to_device,
-    to_numpy,
-)
+from tinygen.backend.arrays import DeviceError, array_module, asarray, device_of, parse_device, to_device, to_numpy
 
 
 def test_the_module_follows_the_arrays_and_scalars_have_no_say(library):

@@ -4,18 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from equations import equation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygen.backend import (
-    convolution,
-    convolve,
-    convolve_adjoint,
-    convolve_weight,
-    fold,
-    output_shape,
-    unfold,
-)
+from tinygen.backend import convolution, convolve, convolve_adjoint, convolve_weight, fold, output_shape, unfold
 
 from .conftest import quick
 
@@ -61,6 +54,7 @@ def by_loops(x, w, stride, padding, dilation, groups):
     return y
 
 
+@equation(convolve, 1)
 @quick
 @given(settings_of_a_convolution())
 def test_values_are_equation_1(library, case):
@@ -69,6 +63,8 @@ def test_values_are_equation_1(library, case):
     np.testing.assert_allclose(got, by_loops(x, w, *options), rtol=1e-10, atol=1e-12)
 
 
+@equation(convolve_adjoint, 2)
+@equation(convolve_weight, 2)
 @quick
 @given(settings_of_a_convolution(), st.sampled_from(["one sample", "all samples"]))
 def test_the_three_are_adjoint_to_one_another(library, case, chunk):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.special
+from equations import equation
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,9 +28,14 @@ ORACLES = [
     ("sigmoid", ANY, lambda x: 1 / (1 + math.exp(-x))),
     ("softplus", ANY, lambda x: math.log(1 + math.exp(x))),
 ]
+TAGS = {"sigmoid": 1, "softplus": 2}
+ROWS = [
+    pytest.param(*row, marks=[equation(getattr(special, row[0]), TAGS[row[0]])] if row[0] in TAGS else [])
+    for row in ORACLES
+]
 
 
-@pytest.mark.parametrize("name, points, oracle", ORACLES, ids=[row[0] for row in ORACLES])
+@pytest.mark.parametrize("name, points, oracle", ROWS, ids=[row[0] for row in ORACLES])
 @pytest.mark.parametrize("dtype, rtol", [("float32", 3e-6), ("float64", 1e-12)])
 def test_values_and_dtype(library, name, points, oracle, dtype, rtol):
     out = getattr(special, name)(library.xp, library.array(points, dtype))
@@ -82,6 +88,20 @@ def test_sigmoid_and_softplus_at_the_ends(library):
     np.testing.assert_allclose(tail, np.exp([-20.0, -80.0]), rtol=1e-5)
     softplus = library.host(special.softplus(library.xp, x))
     np.testing.assert_allclose(softplus, [0, 0, math.exp(-100), 100, 1e4, INF], rtol=1e-12)
+
+
+@equation(special.softplus, 2)
+@equation(special.logaddexp, 3)
+@pytest.mark.parametrize("dtype, rtol", [("float32", 1e-6), ("float64", 1e-13)])
+def test_softplus_and_logaddexp_are_their_formulas(library, dtype, rtol):
+    a, b = np.random.default_rng(0).normal(size=(2, 20)).astype(dtype) * 5
+    softplus = library.host(special.softplus(library.xp, library.array(a)))
+    out = library.host(special.logaddexp(library.xp, library.array(a), library.array(b)))
+    assert out.dtype == dtype
+    a, b = a.astype("float64"), b.astype("float64")
+    np.testing.assert_allclose(softplus, np.maximum(a, 0) + np.log(1 + np.exp(-abs(a))), rtol, rtol)
+    np.testing.assert_allclose(out, np.log(np.exp(a) + np.exp(b)), rtol, rtol)
+    np.testing.assert_allclose(out, np.maximum(a, b) + np.log(1 + np.exp(-abs(a - b))), rtol, rtol)
 
 
 def test_logaddexp_of_infinities_is_their_limit(library):

@@ -560,7 +560,7 @@ def test_creation_and_joining():
                 module.eye(2, 3), module.linspace(0, 1, 5), module.tri(3)]  # fmt: skip
         if module is np:
             expected = made
-    for want, got in zip(expected, made):
+    for want, got in zip(expected, made, strict=False):
         assert got.dtype == want.dtype
         np.testing.assert_array_equal(got.get(), want)
     assert xp.asarray([X[0], X[1]]).shape == (2, 5) and xp.asarray([[1, 2], [3, 4]]).tolist() == [

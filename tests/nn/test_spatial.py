@@ -27,6 +27,19 @@ def test_networks_use_the_cross_correlation_and_not_the_convolution():
     np.testing.assert_allclose(flipped, scipy.signal.convolve2d(x, w, "valid"))
 
 
+@equation(conv._Conv.forward, 1)
+def test_a_convolution_is_its_formula():
+    """One product at a time, where stride, dilation, padding and bias all matter."""
+    s, d, p = 2, 3, 4
+    layer = nn.Conv1d(3, 2, 3, stride=s, dilation=d, padding=p, rng=Generator(0)).to(dtype="float64")
+    x, w, y = rng.normal(size=(2, 3, 8)), layer.weight.numpy(), np.zeros((2, 2, 5))
+    y += layer.bias.numpy()[:, None]
+    for n, o, i, c, k in np.ndindex(2, 2, 5, 3, 3):
+        at = s * i + d * k - p
+        y[n, o, i] += w[o, c, k] * x[n, c, at] if 0 <= at < 8 else 0
+    np.testing.assert_allclose(layer(tg.tensor(x)).numpy(), y, rtol=1e-12, atol=1e-12)
+
+
 def test_the_transposed_convolution_is_the_adjoint():
     """Whose inner products agree: <conv(x), y> = <x, transpose(y)>, one weight for both (in and out exchanged)."""
     x, y, w = rng.normal(size=(2, 3, 7, 8)), rng.normal(size=(2, 4, 3, 8)), rng.normal(size=(4, 3, 3, 3))

@@ -137,7 +137,7 @@ def asarray(value, dtype=None, device=None, copy=False):
 def full(shape, value, dtype, device) -> object:
     """Fill a shape with one number, on the device itself: nothing is copied there."""
     kind, index = parse_device(device)
-    if kind == "cpu":
+    if kind == "cpu" or index is None:
         return np.full(shape, value, dtype)
     with cuda.on_device(index):
         return cuda.cupy().full(shape, value, dtype)

@@ -214,17 +214,8 @@ class Module:
         return "\n  ".join([head, *(line.replace("\n", "\n  ") for line in lines)])
 
 
-class Sequential(Module):
-    """Modules applied one after the other; the children are called "0", "1", ..."""
-
-    def __init__(self, *modules: Module):
-        _enter(self, modules)
-
-    def forward(self, x: Any) -> Any:
-        """$f_n(\\dots f_1(x))$."""
-        for m in self:
-            x = m(x)
-        return x
+class _Listed(Module):
+    """Modules in a row; the children are called "0", "1", ..."""
 
     def __len__(self) -> int:
         return sum(1 for _ in self._own("module"))
@@ -236,7 +227,20 @@ class Sequential(Module):
         return list(self)[index]
 
 
-class ModuleList(Module):
+class Sequential(_Listed):
+    """Modules applied one after the other; the children are called "0", "1", ..."""
+
+    def __init__(self, *modules: Module):
+        _enter(self, modules)
+
+    def forward(self, x: Any) -> Any:
+        """$f_n(\\dots f_1(x))$."""
+        for m in self:
+            x = m(x)
+        return x
+
+
+class ModuleList(_Listed):
     """A list of modules, whose parameters count as its owner's; the children are called "0", "1", ..."""
 
     def __init__(self, modules: Any = ()):
@@ -246,10 +250,6 @@ class ModuleList(Module):
         """Add a module at the end."""
         _enter(self, [module], start=len(self))
         return self
-
-    __len__ = Sequential.__len__
-    __iter__ = Sequential.__iter__
-    __getitem__ = Sequential.__getitem__
 
 
 def _enter(parent: Module, modules: Any, start: int = 0) -> None:
