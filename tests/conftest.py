@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 
-import pytest
-from hypothesis import HealthCheck, Phase, settings
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: workers of xdist would fight over the cores
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, Phase, settings  # noqa: E402
 
 settings.register_profile(
     "ci", deadline=None, derandomize=True, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -14,6 +17,13 @@ settings.register_profile(
     "intense", deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_numbers(request):
+    """A test file's `rng` starts anew for each test, so that no test depends on which ones ran before it."""
+    if isinstance(getattr(request.module, "rng", None), np.random.Generator):
+        request.module.rng = np.random.default_rng(0)
 
 
 def gpu() -> str:
