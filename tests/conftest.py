@@ -67,6 +67,22 @@ def pytest_configure(config):
         settings.load_profile("mutate")
 
 
+def pytest_pycollect_makemodule(module_path, parent):
+    """Note which files were looked at, those that skip themselves included."""
+    from equations import SEEN
+
+    parent.config.stash.setdefault(SEEN, set()).add(module_path.resolve())
+
+
+def pytest_deselected(items):
+    """Note the checks of equations that a -k or the like leaves out (those on a GPU run on the stand-in as well)."""
+    from equations import LEFT_OUT
+
+    for item in items:
+        if item.get_closest_marker("equation") and not item.get_closest_marker("gpu"):
+            item.config.stash.setdefault(LEFT_OUT, []).append(item)
+
+
 def pytest_collection_modifyitems(config, items):
     """With --mutate, only the tests that are marked as checks of an equation, once for each object they name."""
     if config.getoption("--mutate"):

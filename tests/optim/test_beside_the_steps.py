@@ -235,6 +235,16 @@ def test_minimize_solves_a_quadratic(method, hvp):
 
 
 @equation(scipy_minimize.flat, 1)
+def test_all_parameters_end_to_end(device):
+    params = leaves(device)
+    v = scipy_minimize.flat(params)
+    expected = [params[0].numpy()[i, j] for i in range(3) for j in range(2)] + params[1].tolist()
+    np.testing.assert_array_equal(v, expected)
+    scipy_minimize.place(2 * v, params)
+    np.testing.assert_array_equal(params[0].numpy()[2], 2 * v[4:6])
+
+
+@equation(scipy_minimize.flat, 1)
 @equation(scipy_minimize.hessian_product, 2)
 def test_minimize_gives_scipy_the_right_derivatives(monkeypatch):
     w = tg.tensor(rng.normal(size=(2, 2)), requires_grad=True)

@@ -9,6 +9,7 @@ import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats as st
+from equations import equation
 from hypothesis import given
 from hypothesis import strategies as hs
 from hypothesis.extra import numpy as hnp
@@ -21,6 +22,19 @@ from tinygen.backend import arrays as backend
 CLOSE = dict(rtol=1e-10, atol=1e-10)
 every = pytest.mark.parametrize("name", sorted(EVERY))
 
+#: which equation of its file each density is, and each entropy
+DENSITY = {"Normal": 1, "DiagonalNormal": 2, "MultivariateNormal": 2, "MultivariateNormal by covariance": 2, "Gamma": 1,
+           "Beta": 2, "Dirichlet": 3, "Poisson": 1, "Bernoulli": 1, "Bernoulli by probs": 1,
+           "OneHotCategorical": 2}  # fmt: skip
+ENTROPY = {"Normal": 3, "DiagonalNormal": 3, "MultivariateNormal": 3, "MultivariateNormal by covariance": 3}
+
+
+def each(method, tags):
+    """Every law, marked with the equation that its method is."""
+    family = lambda name: getattr(P, name.split()[0])
+    mark = lambda name: [equation(getattr(family(name), method), tags[name])] if name in tags else []
+    return pytest.mark.parametrize("name", [pytest.param(n, marks=mark(n)) for n in sorted(EVERY)])
+
 
 def law_of(name, dtype="float64", device="cpu"):
     """The law of a row, with parameters of a dtype on a device."""
@@ -31,7 +45,7 @@ def law_of(name, dtype="float64", device="cpu"):
 # ---- values ---------------------------------------------------------------------------------------------
 
 
-@every
+@each("_log_density", DENSITY)
 def test_log_density_is_scipys(name, device):
     x = EVERY[name].values
     got = law_of(name, device=device).log_prob(tg.tensor(x, device=device))
@@ -39,7 +53,7 @@ def test_log_density_is_scipys(name, device):
     np.testing.assert_allclose(got.numpy(), log_density(EVERY[name], x), **CLOSE)
 
 
-@every
+@each("entropy", ENTROPY)
 def test_entropy_is_scipys(name, device):
     row = EVERY[name]
     if name in LINE:
@@ -130,6 +144,18 @@ def test_relaxed_density_integrates_to_one(temperature):
     assert total == pytest.approx(1, abs=1e-3)
 
 
+@equation(P.GumbelSoftmax._log_density, 2)
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_relaxed_density_is_its_formula(temperature):
+    """relaxed (2), as printed."""
+    logits = np.array([0.3, -0.8, 0.1, 1.2])
+    x = scipy.special.softmax(np.random.default_rng(0).normal(size=(5, 4)), -1)
+    pi, k, t = np.exp(logits), 4, temperature
+    p = scipy.special.gamma(k) * t ** (k - 1) * (pi * x**-t).sum(-1) ** -k * (pi * x ** (-t - 1)).prod(-1)
+    got = P.GumbelSoftmax(temperature, logits=logits).log_prob(x)
+    np.testing.assert_allclose(got.numpy(), np.log(p), **CLOSE)
+
+
 def test_multivariate_density_is_the_product_of_its_conditionals():
     """normal (2), where a batch of matrices meets a single vector and the other way round."""
     row = VECTORS["MultivariateNormal"]
@@ -148,6 +174,7 @@ def test_multivariate_density_is_the_product_of_its_conditionals():
 # ---- dice and mixtures ----------------------------------------------------------------------------------
 
 
+@equation(P.Categorical._log_density, 2)
 def test_categorical(device):
     logits = np.array([[0.5, -1.0, 2.0], [0.0, 0.0, -np.inf]])
     law = P.Categorical(logits=tg.tensor(logits, device=device))
@@ -178,6 +205,9 @@ def mixture(dtype="float64", device="cpu"):
     return P.Mixture(P.Normal(loc, scale), logits=logits)
 
 
+@equation(P.Mixture._log_density, 1)
+@equation(P.Mixture.mean, 2)
+@equation(P.Mixture.variance, 2)
 def test_mixture(device):
     """mixture (1) and (2), against sums of SciPy's densities."""
     law = mixture(device=device)
@@ -214,6 +244,14 @@ def test_mixture_of_uniform_laws_lives_on_their_union():
 
 
 # ---- shapes ---------------------------------------------------------------------------------------------
+
+
+@equation(P.Distribution._shape, 1)
+def test_the_shape_of_a_draw():
+    """distribution (1), as printed; below, that all laws keep to it."""
+    law = P.Distribution((2, 3), (4,))
+    assert law._shape(5) == (5, 2, 3, 4) and law._shape((6, 1)) == (6, 1, 2, 3, 4) and law._shape(()) == (2, 3, 4)
+
 
 shapes = hnp.mutually_broadcastable_shapes(num_shapes=3, max_dims=2, max_side=3, min_side=1)
 seeds = hs.integers(0, 1000)

@@ -9,6 +9,7 @@ import pytest
 import scipy.optimize
 import scipy.special
 import scipy.stats as st
+from equations import equation
 from hypothesis import given
 from hypothesis import strategies as hs
 from hypothesis.extra import numpy as hnp
@@ -33,6 +34,8 @@ def laws(seed, n=2, k=5, zeros=True):
 # ---- point by point -------------------------------------------------------------------------------------
 
 
+@equation(D.kl, 1)
+@equation(D.js, 2)
 @given(seed=seeds)
 def test_kl_and_js_are_scipys(seed):
     """divergences (1) and (2)."""
@@ -135,6 +138,8 @@ def test_forward_covers_and_reverse_seeks_a_mode():
 # ---- where the mass lies, on the line -------------------------------------------------------------------
 
 
+@equation(D.earth_mover, 3)
+@equation(D.cramer, 4)
 @given(seed=seeds)
 def test_earth_mover_and_cramer_on_the_line(seed):
     """divergences (3) and (4): SciPy's, and the linear program's."""
@@ -152,6 +157,9 @@ samples = hnp.arrays(np.float64, hnp.array_shapes(min_dims=1, max_dims=1, max_si
                      elements=hs.floats(-5, 5).map(lambda v: round(v, 2)))  # fmt: skip
 
 
+@equation(D.wasserstein_1d, 3)
+@equation(D.cramer_1d, 4)
+@equation(D.energy_distance, 4)
 @given(x=samples, y=samples, seed=seeds)
 def test_samples_on_the_line(x, y, seed):
     """divergences (3) and (4) between samples of any sizes, with ties and weights: E^2 = 2 C."""
@@ -166,6 +174,7 @@ def test_samples_on_the_line(x, y, seed):
     np.testing.assert_allclose(2 * D.cramer_1d(x, y, **weighted), st.energy_distance(x, y, u, v) ** 2, atol=1e-10)
 
 
+@equation(D.wasserstein_1d, 3)
 @pytest.mark.parametrize("order", [1, 1.5, 2, 3])
 def test_orders_on_the_line_are_the_linear_programs(order):
     rng = np.random.default_rng(5)
@@ -236,6 +245,7 @@ def test_sliced_wasserstein():
     assert D.sliced_wasserstein(x, x + shift, 50, rng=tg.random.Generator(1)) <= D.wasserstein(x, x + shift, 2) + 1e-9
 
 
+@equation(D.energy_distance, 4)
 def test_energy_distance_in_many_dimensions():
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(6, 3)), rng.normal(size=(9, 3)) + 0.5
@@ -248,6 +258,7 @@ def test_energy_distance_in_many_dimensions():
     assert np.isfinite(tg.grad(D.energy_distance(a, a.detach(), squared=True), a).numpy()).all()
 
 
+@equation(D.wasserstein_gaussian, 5)
 def test_wasserstein_between_gaussians(device):
     """divergences (5): against SciPy's matrix roots, the diagonal case, the line, and quantiles."""
     import scipy.linalg

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats as st
+from equations import equation
 
 import tinygen as tg
 from tinygen import probability as P
@@ -47,6 +48,9 @@ def test_each_is_unbiased():
     agrees(through_perturbation(exact, theta(), N, scale=0.1, rng=rng), blurred)
 
 
+@equation(through_draws, 2)
+@equation(through_score, 3)
+@equation(through_perturbation, 4)
 def test_each_is_its_formula():
     """(2), (3) and (4) on the very draws, to rounding."""
     sigma, rng = math.exp(-0.3), lambda: tg.random.Generator(7)
@@ -73,6 +77,7 @@ def test_few_draws_are_unbiased_too():
     assert (np.abs(batches.mean(0) - GRADIENT) < 4.5 * error).all()
 
 
+@equation(through_data, 1)
 def test_through_data_is_the_gradient_of_each_loss():
     """estimators (1), S0's proposition: linear regression, where each gradient is 2 (w x - y) x."""
     rng = np.random.default_rng(0)

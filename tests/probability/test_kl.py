@@ -10,6 +10,7 @@ import pytest
 import scipy.integrate
 import scipy.special
 import scipy.stats as st
+from equations import equation
 from hypothesis import given
 from hypothesis import strategies as hs
 
@@ -33,6 +34,7 @@ def pair(name, device="cpu"):
 # ---- closed forms ---------------------------------------------------------------------------------------
 
 
+@equation(P.kl_divergence, 1)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_closed_form_is_the_integral(name, device):
     """kl (1): by quadrature over the quantiles of p, or by sums."""
@@ -55,6 +57,7 @@ def test_closed_form_is_the_integral(name, device):
     np.testing.assert_allclose(got.numpy(), wanted, rtol=2e-6, atol=1e-8)
 
 
+@equation(P.kl_divergence, 1)
 def test_beta(device):
     """kl: over the logit s of x, where both ends of (0, 1) are seen exactly."""
     a, b = np.array([[2.4], [0.7]]), np.array([0.3, 1.1, 2.5])
@@ -80,6 +83,7 @@ def test_every_closed_form_is_tested():
     assert {a.__name__ for a, b in PAIRS if a is b} == here
 
 
+@equation(P.kl_divergence, 1)
 def test_gaussians(device):
     """kl: MultivariateNormal against the textbook formula and the diagonal and one-dimensional cases."""
     rng = np.random.default_rng(0)
@@ -173,6 +177,8 @@ def test_estimate_meets_the_closed_form(name):
     assert (off <= 4.5 * estimate.standard_error.numpy() + 1e-6).all()
 
 
+@equation(P.estimate_kl, 2)
+@equation(P.estimate_js, 3)
 def test_estimates_are_their_formulas():
     """kl (2) and (3), and the standard errors, on the very draws."""
     p, q = P.Normal(np.array([0.3, 1.0]), 1.5), P.Normal(-0.5, np.array([1.0, 2.0]))

@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats as st
+from equations import equation
 
 import tinygen as tg
 from probability.gamma_reference import ROWS
 from probability.references import CONTINUOUS, DISCRETE, LINE, REPARAMETERISED, VECTORS
 from tinygen import probability as P
 from tinygen.autograd import check_grads
-from tinygen.probability.gamma_path import draw_log_gamma, log_gamma_draw, shape_derivative
+from tinygen.probability.distribution import on_noise
+from tinygen.probability.gamma_path import (
+    density_derivative,
+    draw_log_gamma,
+    log_gamma_draw,
+    next_derivative,
+    shape_derivative,
+)
 
 N = 20_000
 LEVEL = 1e-4  # below which a p-value fails a test; seeds are fixed, so a pass stays a pass
@@ -78,6 +86,25 @@ def test_gamma_draws_at_all_shapes(alpha):
     assert st.kstest(level, "uniform").pvalue > LEVEL
 
 
+@equation(draw_log_gamma, 1)
+@pytest.mark.parametrize("alpha", [0.3, 1.0, 1.5, 40.0])
+def test_gamma_draws_are_marsaglia_and_tsangs(alpha):
+    """gamma_path (1), one number at a time, from the generator's own z and u."""
+    d = (alpha + 1 if alpha < 1 else alpha) - 1 / 3
+    rejected = 0
+    for seed in range(100):
+        draws = rng(seed)
+        while True:
+            z, u = draws.normal(1, dtype="float64")[0], 1 - draws.uniform(1, dtype="float64")[0]
+            v = (1 + z / np.sqrt(9 * d)) ** 3
+            if v > 0 and np.log(u) < z**2 / 2 + d * (1 - v + np.log(v)):
+                break
+            rejected += 1
+        x = d * v * ((1 - draws.uniform(1, dtype="float64")[0]) ** (1 / alpha) if alpha < 1 else 1)
+        np.testing.assert_allclose(draw_log_gamma(np.array([alpha]), rng(seed))[0], np.log(x), rtol=1e-9)
+    assert rejected or alpha == 40  # at 40 all but 0.1 percent are kept
+
+
 def test_tiny_shapes_give_draws_that_densities_accept():
     """gamma: draws that would round to 0 or 1 stay inside the open set."""
     for dtype in ("float32", "float64"):
@@ -140,7 +167,11 @@ def test_mixture_draws():
     assert st.kstest(x.ravel(), cdf).pvalue > LEVEL
 
 
-@pytest.mark.parametrize("name", ["Uniform", "Exponential", "Laplace", "Gumbel", "Normal"])
+INVERTED = {"Uniform": 1, "Exponential": 2, "Laplace": 3, "Gumbel": 4}
+
+
+@pytest.mark.parametrize("name", ["Normal", *[pytest.param(n, marks=equation(getattr(P, n).rsample, k))
+                                              for n, k in INVERTED.items()]])  # fmt: skip
 def test_draws_invert_the_distribution_function(name):
     """inversion (1) to (4): the draw is SciPy's quantile of the generator's own uniform number (of 1 - u in (2))."""
     row = LINE[name]
@@ -154,6 +185,7 @@ def test_draws_invert_the_distribution_function(name):
     np.testing.assert_allclose(x, wanted, rtol=1e-9, atol=1e-12)
 
 
+@equation(P.GumbelSoftmax.rsample, 1)
 def test_vector_draws_are_their_formulas():
     """normal: mu + L eps; relaxed (1)."""
     noise = rng(21).normal((9, 2, 3), dtype="float64")
@@ -204,6 +236,22 @@ def test_pathwise_gradient_is_that_of_the_expectation(name):
         np.testing.assert_allclose(path, common, rtol=1e-6)
 
 
+@equation(on_noise, 2)
+def test_pathwise_gradient_is_exact_under_quadrature():
+    """distribution (2) without noise: the generator gives the nodes of Gauss and Hermite, sin(1.3 x) + 0.2 x^2 is f."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+
+    class Nodes:
+        def normal(self, shape, dtype):
+            return nodes
+
+    mu, sigma = leaves = [tg.tensor(np.array(v), requires_grad=True) for v in (0.4, 1.1)]
+    inside = tg.sum(smooth(P.Normal(mu, sigma).rsample(40, rng=Nodes())) * (weights / weights.sum()))
+    expectation = tg.sin(1.3 * mu) * tg.exp(-tg.square(1.3 * sigma) / 2) + 0.2 * (tg.square(mu) + tg.square(sigma))
+    for found, wanted in zip(tg.grad(inside, leaves), tg.grad(expectation, leaves), strict=True):
+        assert found.item() == pytest.approx(wanted.item(), rel=1e-10)
+
+
 def test_pathwise_gradients_of_vectors():
     """E[x_i x_j] of a Gaussian, E[x_i^2] of a Dirichlet: the gradients are known in closed form."""
     factor = tg.tensor(np.array([[1.0, 0.0], [0.5, 2.0]]), requires_grad=True)
@@ -219,6 +267,7 @@ def test_pathwise_gradients_of_vectors():
 # ---- the path of a gamma draw ---------------------------------------------------------------------------
 
 
+@equation(shape_derivative, 2)
 def test_shape_derivatives_to_sixty_digits():
     """gamma_path (2): D_1 to 1e-10 and D_2 to 1e-7, from alpha = 0.01 to 10,000 and out to 4.5 deviations."""
     alpha, y, first, second = np.array(ROWS).T
@@ -235,6 +284,8 @@ def test_shape_derivatives_meet_at_the_series():
             assert left == pytest.approx(float(right), rel=1e-6)
 
 
+@equation(next_derivative, 3)
+@equation(density_derivative, 3)
 def test_gamma_path_is_the_quantile_at_a_fixed_level(device):
     """gamma_path (2) and (3), against differences of SciPy's quantile, at orders 1 and 2."""
     level = np.array([1e-5, 0.02, 0.3, 0.5, 0.9, 0.9999])
