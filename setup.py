@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-DEMOS = ["matplotlib>=3.8", "scikit-learn>=1.4"]
+DEMOS = ["matplotlib>=3.8", "scikit-learn>=1.4", "threadpoolctl>=3.1"]
 TEST = [*DEMOS, "pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100"]
 
 setup(

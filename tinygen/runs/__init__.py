@@ -3,5 +3,6 @@
 from tinygen.runs.checkpoint import load, save
 from tinygen.runs.metrics import read_metrics
 from tinygen.runs.run import Run, open_run
+from tinygen.runs.threads import blas_threads
 
-__all__ = ["Run", "load", "open_run", "read_metrics", "save"]
+__all__ = ["Run", "blas_threads", "load", "open_run", "read_metrics", "save"]
