@@ -10,7 +10,8 @@ from tinygen.runs import blas_threads
 
 def threads() -> list[int]:
     """The threads of each BLAS that is loaded."""
-    return [info["num_threads"] for info in sys.modules["threadpoolctl"].threadpool_info() if info["user_api"] == "blas"]
+    found = sys.modules["threadpoolctl"].threadpool_info()
+    return [library["num_threads"] for library in found if library["user_api"] == "blas"]
 
 
 def test_one_thread_inside_and_as_before_outside():
