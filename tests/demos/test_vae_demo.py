@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 import tinygen as tg
+from tinygen.runs import Run
 
 pytest.importorskip("sklearn", reason="the demo learns scikit-learn's digits")
 pytest.importorskip("matplotlib", reason="the demo draws with matplotlib")
 
 common = importlib.import_module("demos.common")
 demo = importlib.import_module("demos.vae")
-PICTURES = ["samples.png", "reconstructions.png", "latent.png", "manifold.png", "curves.png"]
+PICTURES = ["samples.png", "reconstructions.png", "traversals.png", "interpolations.png", "curves.png", "latent.png",
+            "manifold.png", "regimes.png"]  # fmt: skip
 
 
 def test_demo_from_the_command_line_and_resumed(tmp_path, capsys):
@@ -29,6 +31,49 @@ def test_demo_from_the_command_line_and_resumed(tmp_path, capsys):
     again = common.command(demo.main, ["--resume", out])
     assert again == scores
     assert before == {name: (tmp_path / "vae" / name).read_bytes() for name in before}
+
+
+def test_faces_with_a_gaussian_decoder(tmp_path):
+    out = tmp_path / "faces"
+    options = ["--data", "faces", "--steps", "3", "--hidden", "16", "--latent", "3", "--importance", "5"]
+    scores = common.command(demo.main, [*options, "--variance", "0", "--out", str(out)])
+    assert np.isfinite(list(scores.values())).all() and (out / "attributes.png").exists()
+    assert not (out / "manifold.png").exists()
+
+
+def test_mnist_is_black_and_white_and_each_claim_has_its_run(tmp_path, monkeypatch):
+    """On glyphs in the place of MNIST, with few steps."""
+    few = {name: {**size, "steps": 2} for name, size in demo.SIZES.items()}
+    monkeypatch.setattr(demo, "SIZES", few)
+    asked = []
+
+    def load(name, stand_in):
+        asked.append(stand_in)
+        return tg.data.load("digits" if name == "digits" else "glyphs")
+
+    monkeypatch.setattr(demo, "load", load)
+    *_, x, _ = demo.trained(Run(quiet=True), "mnist")
+    assert set(np.unique(x)) == {0, 1}
+    claims = list(demo.CARD["claims"])
+    values = demo.reproduce(Run(tmp_path / "both", quiet=True), claims)
+    assert list(values) == claims and -80 < values[claims[0]] < -30 and -800 < values[claims[1]] < -300
+    alone = demo.reproduce(Run(tmp_path / "one", quiet=True), claims[:1])
+    assert alone == {claims[0]: values[claims[0]]}
+    assert asked == [True, False, False, False]  # no claim is judged by a stand-in
+
+
+def test_an_unknown_data_set_is_refused():
+    with pytest.raises(ValueError, match="--data is 'cats'; digits, mnist, faces"):
+        demo.trained(Run(quiet=True), "cats")
+
+
+def test_panels_hold_the_codes_they_are_given():
+    codes = {"a": np.arange(8.0).reshape(4, 2), "b": np.ones((4, 2))}
+    made = tg.plot.scatter_panels(codes, np.array([1, 1, 2, 2]))
+    assert [axes.get_title() for axes in made.axes] == ["a", "b"]
+    np.testing.assert_array_equal(made.axes[0].collections[1].get_offsets(), codes["a"][2:])
+    with pytest.raises(ValueError, match=r"\(3, 2\)"):
+        tg.plot.scatter_panels({"a": np.ones((3, 2))}, np.ones(4))
 
 
 @pytest.mark.parametrize(("argv", "message"), [(["--resume", "x", "--seed", "1"], "leave out --seed"),

@@ -7,6 +7,7 @@ no global list of figures grows.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -62,14 +63,31 @@ def scatter_latent(z: np.ndarray, labels: np.ndarray) -> Any:
         raise ValueError(f"scatter_latent: z has shape {z.shape} and labels {labels.shape}; (n, 2) and (n,) are wanted")
     made = figure(6, 6)
     made.set_layout_engine("constrained")
-    axes = made.add_subplot()
+    _scatter(made.add_subplot(), z, labels)
+    return made
+
+
+def scatter_panels(codes: Mapping[str, np.ndarray], labels: np.ndarray) -> Any:
+    """Several maps of codes (n, 2) side by side, each below its name and on its own scale; labels (n,)."""
+    if not codes or any(np.shape(z) != (len(labels), 2) for z in codes.values()):
+        found = ", ".join(str(np.shape(z)) for z in codes.values()) or "none"
+        raise ValueError(f"scatter_panels: codes of shapes {found}; ({len(labels)}, 2) is wanted, as labels are")
+    made = figure(5 * len(codes), 5)
+    made.set_layout_engine("constrained")
+    for axes, (name, z) in zip(np.atleast_1d(made.subplots(1, len(codes))), codes.items(), strict=True):
+        _scatter(axes, np.asarray(z), np.asarray(labels))
+        axes.set(title=name, aspect="auto")
+    return made
+
+
+def _scatter(axes: Any, z: np.ndarray, labels: np.ndarray) -> None:
+    """Points in the colour of their label, which stands at the middle of them."""
     for k, label in enumerate(np.unique(labels)):
         points = z[labels == label]
         axes.scatter(*points.T, s=12, color=f"C{k % 10}")
         axes.annotate(str(label), np.median(points, 0), fontsize=15, fontweight="bold", ha="center", va="center",
                       bbox=dict(boxstyle="round,pad=0.15", fc="white", alpha=0.8, ec=f"C{k % 10}"))  # fmt: skip
     axes.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal")
-    return made
 
 
 def curves(csv: str | os.PathLike) -> Any:
