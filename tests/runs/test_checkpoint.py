@@ -1,12 +1,13 @@
 """`tg.save` gives back what it was given, the same bytes for the same content, and never half a file."""
 
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen.runs import load, save
+from tinygen.runs import CheckpointError, Run, load, save
 
 
 def same(a, b):
@@ -88,3 +89,53 @@ def test_plain_files_of_others_are_read(tmp_path):
 def test_what_cannot_be_saved_is_named(tmp_path, content, error, named):
     with pytest.raises(error, match=named):
         save(tmp_path / "a", content)
+
+
+def damaged(whole: bytes, rng: np.random.Generator) -> bytes:
+    """A file with something wrong: cut, flipped, longer, with a header of absurd size, or of another kind."""
+    kind = rng.integers(6)
+    if kind == 0:
+        return whole[: rng.integers(len(whole))]
+    if kind == 1:
+        place, bit = rng.integers(len(whole)), rng.integers(8)
+        return whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :]
+    if kind == 2:
+        return whole + rng.bytes(int(rng.integers(1, 50)))
+    if kind == 3:
+        return int(rng.integers(2**20, 2**62)).to_bytes(8, "little") + whole[8:]
+    if kind == 4:
+        return rng.bytes(int(rng.integers(200)))
+    first, second = sorted(rng.integers(len(whole), size=2))
+    return whole[:first] + whole[second:] if first < second else whole[:-1]
+
+
+def test_a_thousand_damaged_checkpoints_are_refused(tmp_path):
+    """Each in one line that names the file, without a great allocation, and the file stays as it was."""
+    rng = np.random.default_rng(0)
+    whole, path = tmp_path / "whole", tmp_path / "bad.safetensors"
+    save(whole, tree())
+    whole = whole.read_bytes()
+    tracemalloc.start()
+    for _ in range(1000):
+        broken = damaged(whole, rng)
+        path.write_bytes(broken)
+        try:
+            found = load(path, ours=True)
+        except CheckpointError as error:
+            assert "bad.safetensors" in str(error) and "\n" not in str(error) and len(str(error)) < 500
+        else:
+            same(found, tree())  # a change that says nothing, in the header's padding
+        assert path.read_bytes() == broken
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_a_run_refuses_a_damaged_checkpoint(tmp_path):
+    """In one line, and without training over it."""
+    path = tmp_path / "checkpoint.safetensors"
+    save(path, {"step": 1})
+    path.write_bytes(path.read_bytes()[:-3])
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+        next(Run.resume(tmp_path, quiet=True).steps(tg.nn.Linear(1, 1), 3))
+    assert load.__module__ == "tinygen.runs.checkpoint" and path.exists()

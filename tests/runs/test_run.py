@@ -1,5 +1,6 @@
 """Killed and resumed is the same as left alone, bit for bit; Ctrl-C leaves a usable checkpoint."""
 
+import itertools
 import json
 import os
 import signal
@@ -177,3 +178,44 @@ def test_a_models_state_is_refused_whole():
     del state["rng"]
     with pytest.raises(ValueError, match="rng is missing"):
         toy.load_state_dict(state)
+
+
+OPERATIONS = ["write_bytes", "write_text", "fsync", "replace"]
+
+
+class Crash(BaseException):
+    """Stands for the plug being pulled: nothing catches it."""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_crash_around_any_write_fsync_or_rename_loses_nothing(tmp_path, monkeypatch, operation, moment):
+    """At each call of each operation in turn: the run goes on from what is there and ends as if left alone."""
+    expected = straight(tmp_path / "straight", 12)
+    owner = Path if operation.startswith("write") else os
+    real = getattr(owner, operation)
+    for count in itertools.count(1):
+        folder, calls = tmp_path / f"{operation} {count}", itertools.count(1)
+
+        def crashing(*args, calls=calls, count=count, **options):
+            hit = next(calls) == count
+            if hit and moment == "before":
+                raise Crash
+            result = real(*args, **options)
+            if hit:
+                raise Crash
+            return result
+
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, operation, crashing)
+                Toy().fit(12, Run(folder, {"a": 1}, quiet=True), save_every=5)
+        except Crash:
+            pass
+        else:
+            break  # fewer than `count` calls: every one has had its turn
+        run = Run.resume(folder, quiet=True) if (folder / "config.json").exists() else Run(folder, {"a": 1}, quiet=True)
+        Toy(seed=0).fit(12, run, save_every=5)
+        assert {name: (folder / name).read_bytes() for name in FILES} == expected
+        assert sorted(p.name for p in folder.iterdir()) == FILES
+    assert count > 1

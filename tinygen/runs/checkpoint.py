@@ -2,7 +2,8 @@ r"""Nested dictionaries of arrays and numbers in one file, written all or not at
 
 The file is safetensors: arrays under their path, with the names of nested dictionaries joined by `/`, so that
 the flat `state_dict` of a module is a file that every other reader of safetensors understands. What is not an
-array (integers, floats, strings, booleans, None) and the nesting itself are JSON, in the file's metadata.
+array (integers, floats, strings, booleans, None) and the nesting itself are JSON, in the file's metadata, and with
+them a SHA-256 sum of everything: a file in which a bit has changed is refused.
 
 The same content gives the same bytes: there is no time, path or machine inside. A file is written beside its
 goal and renamed when all of it is on the disk; a crash at any moment leaves the old file or the new one.
@@ -11,6 +12,7 @@ goal and renamed when all of it is on the disk; a crash at any moment leaves the
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -21,6 +23,10 @@ import numpy as np
 
 from tinygen.autograd import Tensor
 from tinygen.backend import arrays as backend
+
+
+class CheckpointError(ValueError):
+    """A file that is not a whole checkpoint."""
 
 
 def save(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:
@@ -38,24 +44,65 @@ def save(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:
 
     found: dict[str, np.ndarray] = {}
     rest = _part(tree, "", found)
-    metadata = {"tinygen": json.dumps(rest)}  # one key: the order of several is not defined
+    # one key: the order of several is not defined
+    metadata = {"tinygen": json.dumps({"rest": rest, "sha256": _sum(rest, found)})}
     with atomically(path) as temporary:
         temporary.write_bytes(safetensors.numpy.save(found, metadata))
 
 
-def load(path: str | os.PathLike) -> dict[str, Any]:
-    """Read what `save` has written; arrays are NumPy's. Other safetensors files give a flat dictionary of arrays."""
+def load(path: str | os.PathLike, *, ours: bool = False) -> dict[str, Any]:
+    """Read what `save` has written; arrays are NumPy's. Other safetensors files give a flat dictionary of arrays.
+
+    Parameters
+    ----------
+    ours : refuse files that `save` has not written
+
+    Raises
+    ------
+    CheckpointError
+        when the file is cut short, changed, or no such file at all, in one line that names it
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"load: {path} does not exist")
+    try:
+        found, noted = _read(path)
+        if noted is None and not ours:
+            return _nested({}, found)
+        if noted is None or noted["sha256"] != _sum(noted["rest"], found):
+            raise ValueError("its sum is not the one that was noted")
+        return _nested(noted["rest"], found)
+    except Exception as error:  # the reader has errors of its own for each kind of damage
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"load: {path} is not a whole checkpoint ({reason}); remove it, or take a copy") from None
+
+
+def _read(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], Any]:
+    """The arrays of a safetensors file by name, and what `save` noted in it (None: another's file)."""
     from safetensors import safe_open
 
     with safe_open(os.fspath(path), framework="numpy") as file:
-        tree = json.loads((file.metadata() or {}).get("tinygen", "{}"))
-        for key in file.keys():  # noqa: SIM118  (a file, not a dictionary)
-            *folders, name = key.split("/")
-            node = tree
-            for folder in folders:
-                node = node.setdefault(folder, {})
-            node[name] = file.get_tensor(key)
+        note = (file.metadata() or {}).get("tinygen")
+        return {key: file.get_tensor(key) for key in file.keys()}, note and json.loads(note)  # noqa: SIM118
+
+
+def _nested(tree: dict[str, Any], found: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The tree with the arrays at their paths."""
+    for key, array in found.items():
+        *folders, name = key.split("/")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        node[name] = array
     return tree
+
+
+def _sum(rest: Any, found: dict[str, np.ndarray]) -> str:
+    """SHA-256 of the JSON part and of every array's name, dtype, shape and bytes."""
+    digest = hashlib.sha256(json.dumps(rest).encode())
+    for key in sorted(found):
+        digest.update(f"{key} {found[key].dtype} {found[key].shape}".encode())
+        digest.update(np.ascontiguousarray(found[key]).tobytes())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

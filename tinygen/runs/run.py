@@ -146,7 +146,7 @@ class Run:
             self.metrics.cut(0)
             self._save(owner)
             return
-        state = load(path)
+        state = load(path, ours=True)
         owner.load_state_dict(state["owner"])
         self.step = state["step"]
         self.metrics.cut(self.step)
