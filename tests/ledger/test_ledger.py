@@ -95,3 +95,8 @@ def test_unknown_rows_and_wrong_claims_are_refused(clone):
     wrong = lambda name: types.SimpleNamespace(reproduce=lambda run, claims: {"else": 1.0})
     with pytest.raises(ValueError, match="were wanted"):
         list(ledger.reproduce(["F1"], wrong, root=clone))
+
+
+def test_the_committed_page_is_what_the_outcomes_give():
+    """RESULTS.md is rendered, not typed: it equals what `render` makes of results/."""
+    assert (ROOT / "RESULTS.md").read_text(encoding="utf-8") == ledger.render()

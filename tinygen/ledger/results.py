@@ -112,9 +112,10 @@ def render(root: Path = ROOT) -> str:
     ]
     for system in systems(root / "SYSTEMS.md"):
         for o in outcomes(system.id, root):
+            claim = o["claim"].replace("|", r"\|")  # a bar would end the cell
             state = "met" if o["met"] else "missed"
             state += "" if fresh.get(o["demo"]) == o["digest"] else ", stale"
             published = "" if o["published"] is None else o["published"]
-            lines.append(f"| {system.id} | {o['claim']} | {published} | {o['bar']} | {o['value']:.4g} | {state} "
+            lines.append(f"| {system.id} | {claim} | {published} | {o['bar']} | {o['value']:.4g} | {state} "
                          f"| {o['seconds']:.0f} | `reproduce {system.id}` |")  # fmt: skip
     return "\n".join(lines) + "\n"
