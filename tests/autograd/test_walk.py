@@ -875,3 +875,18 @@ def test_a_vjp_with_a_wrong_shape_is_named():
         x = leaf([1.0, 2.0])
         with pytest.raises(GraphError, match=r"toy_short.*\(1,\).*\(2,\)"):
             tg.grad(toy_short(x).sum(), x)
+
+
+def test_memory_that_a_leaf_has_left_raises_no_alarm():
+    """`Module.to` gives a leaf another array; what is later kept at the old place is not the leaf's."""
+    w = leaf([1.0, 1.0])
+    old = w._data
+    w._node.touch(old)
+    w._data = np.zeros(2)
+    x = tg.Tensor(old)  # stands for a new array that was given the same memory
+    y = (leaf([1.0, 2.0]) * x).sum()
+    kept = (leaf([1.0, 2.0]) * w.detach()).sum()
+    w.assign([3.0, 4.0])
+    y.backward()
+    with pytest.raises(GraphError, match="changed"):
+        kept.backward()

@@ -36,8 +36,9 @@ def changed_since(kept: Any, seq: int) -> Leaf | None:
     """A leaf that has changed since `seq` and whose memory one of the kept arrays shares (as a view, say)."""
     if isinstance(kept, tuple | list):
         return next((leaf for k in kept if (leaf := changed_since(k, seq)) is not None), None)
-    leaf = _changed.get(memory_of(kept)) if is_array(kept) else None
-    return leaf if leaf is not None and leaf.version > seq else None
+    place = memory_of(kept) if is_array(kept) else None
+    leaf = _changed.get(place)  # type: ignore[arg-type]
+    return leaf if leaf is not None and leaf.version > seq and leaf.memory == place else None
 
 
 class GraphError(RuntimeError):
@@ -61,13 +62,14 @@ switches: list[object] = []
 class Leaf:
     """The start of a graph: a Tensor that was made, not computed, and that wants a gradient."""
 
-    __slots__ = ("seq", "version", "shape", "dtype", "grad", "name", "__weakref__")
+    __slots__ = ("seq", "version", "memory", "shape", "dtype", "grad", "name", "__weakref__")
     rule = None
     parents = ()
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, name: str | None = None):
         self.seq = creation_number()
         self.version = 0  # the creation number that was current when the value last changed
+        self.memory: int | None = None  # where it lay then: `Module.to` moves a leaf, and its old place is used again
         self.shape = shape
         self.dtype = dtype
         self.grad: Any = None
@@ -76,7 +78,8 @@ class Leaf:
     def touch(self, array: Any) -> None:
         """Note that the value, which lies in `array`, changes now: what was recorded before and kept it is stale."""
         self.version = _last_change[0] = creation_number()
-        _changed[memory_of(array)] = self
+        self.memory = memory_of(array)
+        _changed[self.memory] = self
 
 
 class Node:
