@@ -22,8 +22,8 @@ CARD = dict(
 )
 
 
-def main(*, steps=3000, hidden=64, depth=2, activation="relu", lr=0.1, seed=0, quick=False, out="runs_out/backprop",
-         resume=None):  # fmt: skip
+def main(*, steps=3000, hidden=64, depth=2, activation="relu", lr=0.1, device="cpu", seed=0, quick=False,
+         out="runs_out/backprop", resume=None):  # fmt: skip
     """Train a classifier on the 8 x 8 digits by hand-written gradients, in float64, beside the engine's.
 
     steps: minibatches of 60 to learn from; depth: hidden layers; hidden: their width; activation: identity, sigmoid,
@@ -31,21 +31,22 @@ def main(*, steps=3000, hidden=64, depth=2, activation="relu", lr=0.1, seed=0, q
     """
     run = open_run(locals())
     n = steps // 5 if quick else steps
-    net, train, test = trained(run, n, hidden=hidden, depth=depth, activation=activation, lr=lr, seed=seed)
+    net, train, test = trained(run, n, hidden=hidden, depth=depth, activation=activation, lr=lr, device=device,
+                               seed=seed)  # fmt: skip
     scores = {"gap": largest(run), "train": net.score(*train), "test": net.score(*test)}
     print("largest gap to the engine {gap:.1e}; right on {train:.1%} of train, {test:.1%} of test".format(**scores))
     run.save_figure("curves.png", plot.curves(run.folder / "metrics.csv"))
-    run.save_figure("errors.png", errors_by_layer(*(a[:100] for a in net.checked(*train)), seed))
+    run.save_figure("errors.png", errors_by_layer(train[0][:100], train[1][:100], seed))
     run.save_figure("subgradients.png", corners())
     print(f"pictures in {run.folder}")
     return scores
 
 
-def trained(run, steps, *, hidden=64, depth=2, activation="relu", lr=0.1, seed=0):
+def trained(run, steps, *, hidden=64, depth=2, activation="relu", lr=0.1, device="cpu", seed=0):
     """A network trained by hand, its gap to the engine logged at every step, and the data: two pairs (x, y)."""
     train, test = ((part.images.reshape(len(part.images), -1), part.labels) for part in data.load("digits"))
-    net = Network(64, *[hidden] * depth, 10, activation=activation, lr=lr, rng=tg.random.Generator(seed))
-    net.to(dtype="float64")
+    rng = tg.random.Generator(seed, device=device)
+    net = Network(64, *[hidden] * depth, 10, activation=activation, lr=lr, rng=rng).to(dtype="float64")
     known = net.checked(*train)
     for _ in run.steps(net, steps):
         x, y = data.batch(known, net.rng, 60)
@@ -61,9 +62,15 @@ def reproduce(run, claims):
     return {claim: values[claim] for claim in claims}
 
 
+def tiny(rng):
+    """A small network, with inputs and classes."""
+    return Network(6, 4, 3, rng=rng), rng.normal((20, 6)), np.arange(20) % 3
+
+
 def loss(rng):
     """The cross-entropy of a small network, for `python -m tinygen explain backprop`."""
-    return Network(6, 4, 3, rng=rng).loss(rng.normal((5, 6)), np.array([0, 1, 2, 0, 1]))
+    net, x, y = tiny(rng)
+    return net.loss(x, y)
 
 
 def largest_gap(net, x, y):

@@ -30,13 +30,13 @@ KINDS = {"norm": "with batch normalisation", "norm/2": "with it, weights halved 
 LAYERS, FEW, WRONG, BATCH = 10, 300, 0.3, 60
 
 
-def main(*, steps=600, seed=0, quick=False, out="runs_out/batchnorm", resume=None):
+def main(*, steps=600, device="cpu", seed=0, quick=False, out="runs_out/batchnorm", resume=None):
     """Train twenty networks on the 8 x 8 digits, side by side, and draw what sets them apart.
 
     steps: minibatches of 60 to learn from; quick: a fifth of the steps
     """
     run = open_run(locals())
-    race, (x, taught), scores = trained(run, steps // 5 if quick else steps, seed=seed)
+    race, (x, taught), scores = trained(run, steps // 5 if quick else steps, device=device, seed=seed)
     report(scores)
     run.save_figure("rates.png", rates(scores))
     run.save_figure("signals.png", signals(x[:200], seed))
@@ -46,13 +46,13 @@ def main(*, steps=600, seed=0, quick=False, out="runs_out/batchnorm", resume=Non
     return scores
 
 
-def trained(run, steps, *, seed=0):
+def trained(run, steps, *, device="cpu", seed=0):
     """The networks after their race, all training images with the labels of the first few, and the test scores."""
     train, test = data.load("digits")
     x, x_test = (part.images.reshape(len(part.images), -1) for part in (train, test))  # (n, 64)
     y, y_test = train.labels, test.labels
     taught = mistaken(y[:FEW], tg.random.Generator(seed))
-    race = Race(seed)
+    race = Race(seed, device)
     known, few = race.placed(x, y), race.placed(x[:FEW], taught)
     for _ in run.steps(race, steps):
         run.log(**race.update(known, few))
@@ -66,9 +66,15 @@ def reproduce(run, claims):
     return {claim: value for claim, value in zip(CARD["claims"], values, strict=True) if claim in claims}
 
 
+def tiny(rng):
+    """A small normalised network, with inputs and classes."""
+    return NormalisedNet(6, 4, 3, rng=rng), rng.normal((20, 6)), np.arange(20) % 3
+
+
 def loss(rng):
     """The cross-entropy of a small normalised network, for `python -m tinygen explain batchnorm`."""
-    return NormalisedNet(6, 4, 3, rng=rng).loss(rng.normal((5, 6)), np.array([0, 1, 2, 0, 1]))
+    net, x, y = tiny(rng)
+    return net.loss(x, y)
 
 
 def mistaken(labels, rng):
@@ -84,16 +90,16 @@ class Race:
     nets : by name: `norm@0.1`, `plain/2@0.1` (kind, rate), `drop@0.5` (share)
     """
 
-    def __init__(self, seed):
+    def __init__(self, seed, device="cpu"):
         self.nets = {}
         for kind in KINDS:
             for rate in RATES:
                 self.nets[f"{kind}@{rate}"] = NormalisedNet(
                     64, *[32] * LAYERS, 10, normalise=kind.startswith("norm"), scale=0.5 if "/" in kind else 1.0,
-                    lr=rate, rng=tg.random.Generator(seed),
+                    lr=rate, rng=tg.random.Generator(seed, device=device),
                 )  # fmt: skip
         for p in ABSENT:
-            rng = tg.random.Generator(seed)
+            rng = tg.random.Generator(seed, device=device)
             self.nets[f"drop@{p}"] = DropoutNet(64, 64, 64, 10, p=p, p_input=p / 4, lr=5e-3, rng=rng)
 
     def placed(self, x, y):

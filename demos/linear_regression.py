@@ -25,16 +25,17 @@ CARD = dict(
 DRAWS = 20_000  # simulated samples
 
 
-def main(*, steps=3000, lr=0.02, seed=0, quick=False, out="runs_out/linear_regression", resume=None):
+def main(*, steps=3000, lr=0.02, device="cpu", seed=0, quick=False, out="runs_out/linear_regression",
+         resume=None):  # fmt: skip
     """Fit a line to the irises' petals in two ways, and compare estimators by simulation.
 
     steps: minibatches of 10 to learn from; quick: a fifth of the steps
     """
     run = open_run(locals())
     n = steps // 5 if quick else steps
-    model, path, x, y = descended(run, n, lr=lr, seed=seed)
+    model, path, x, y = descended(run, n, lr=lr, device=device, seed=seed)
     exact = chapter.least_squares(chapter.design(x), y)
-    scores = {"gap": largest_gap(), "descent": float(np.abs(model.theta.data - exact).max())}
+    scores = {"gap": largest_gap(), "descent": float(np.abs(model.theta.numpy() - exact).max())}
     print(f"width = {exact[0]:.3f} + {exact[1]:.3f} length; R² {model.score(x, y):.3f}; largest gap to lstsq "
           f"{scores['gap']:.0e}; the descent ends {scores['descent']:.4f} away")  # fmt: skip
     run.save_figure("fit.png", fit(x, y, exact, path, model))
@@ -55,10 +56,11 @@ def petals():
     return x[:, 2:3], x[:, 3]
 
 
-def descended(run, steps, *, lr=0.02, seed=0):
+def descended(run, steps, *, lr=0.02, device="cpu", seed=0):
     """A line found by stochastic gradient descent, its way there (a row a step), and the data."""
     x, y = petals()
-    model = LinearRegression(1, lr=lr, schedule=Cosine(steps), rng=tg.random.Generator(seed)).to(dtype="float64")
+    rng = tg.random.Generator(seed, device=device)
+    model = LinearRegression(1, lr=lr, schedule=Cosine(steps), rng=rng).to(dtype="float64")
     known = model.checked(x, y)
     for _ in run.steps(model, steps):
         run.log(**model.update(*data.batch(known, model.rng, 10)))
@@ -117,9 +119,15 @@ def reproduce(run, claims):
     return {claim: values[claim] for claim in claims}
 
 
+def tiny(rng):
+    """A small model, with features and answers."""
+    return LinearRegression(2, rng=rng), rng.normal((20, 2)), rng.normal(20)
+
+
 def loss(rng):
     """The mean squared error of a small model, for `python -m tinygen explain linear_regression`."""
-    return tg.mean(tg.square(rng.normal(5) - LinearRegression(2, rng=rng)(rng.normal((5, 2)))))
+    model, x, y = tiny(rng)
+    return tg.mean(tg.square(y - model(x)))
 
 
 # ---- pictures ---------------------------------------------------------------------------------------------------

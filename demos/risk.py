@@ -32,7 +32,8 @@ PLACES = np.linspace(-1, 1, 201)
 SAMPLE = 200_000  # examples in a simulated risk
 
 
-def main(*, examples=40_000, degree=9, lr=0.005, seed=0, quick=False, out="runs_out/risk", resume=None):
+def main(*, examples=40_000, degree=9, lr=0.005, device="cpu", seed=0, quick=False, out="runs_out/risk",
+         resume=None):  # fmt: skip
     """Draw risks, simulated and in closed form, and descents with batches of several sizes.
 
     examples: what each descent may look at; degree: of the descents' polynomials; lr: the rate for batches of one;
@@ -41,7 +42,7 @@ def main(*, examples=40_000, degree=9, lr=0.005, seed=0, quick=False, out="runs_
     run = open_run(locals())
     lines = away_from_the_best(seed)
     x, train, test, simulated = curves(seed, draws=500 if quick else 4000)
-    race = descents(run, examples // 5 if quick else examples, degree=degree, lr=lr, seed=seed)
+    race = descents(run, examples // 5 if quick else examples, degree=degree, lr=lr, device=device, seed=seed)
     metrics = read_metrics(run.folder / "metrics.csv")
     scores = {"error": error(train, test, simulated), "rival": best_rival(lines),
               "over-fitting": test[-1] / min(test), "bargain": bargain(metrics)}  # fmt: skip
@@ -68,10 +69,15 @@ def reproduce(run, claims):
     return {claim: float(values[claim]) for claim in claims}
 
 
+def tiny(rng):
+    """A small polynomial, with places and answers."""
+    return PolynomialRegression(3, rng=rng), rng.uniform(20, -1.0, 1.0), rng.normal(20)
+
+
 def loss(rng):
     """The empirical risk of a small polynomial, for `python -m tinygen explain risk`."""
-    Phi = chapter.legendre(rng.uniform(5, -1.0, 1.0), 3)
-    return tg.mean(tg.square(rng.normal(5) - PolynomialRegression(3, rng=rng)(Phi)))
+    model, x, y = tiny(rng)
+    return tg.mean(tg.square(y - model(chapter.legendre(x, 3))))
 
 
 # ---- simulations ------------------------------------------------------------------------------------------------
@@ -115,22 +121,24 @@ def error(train, test, simulated):
 class Race:
     """The same polynomial learnt from the same 100 examples with batches of each size."""
 
-    def __init__(self, degree, lr, seed, examples):
+    def __init__(self, degree, lr, seed, examples, device="cpu"):
         self.x, self.y = WORLD.draw(100, tg.random.Generator(seed))
-        self.full, self.degree = chapter.legendre(self.x, degree).astype(np.float32), degree
+        self.degree = degree
+        known = chapter.legendre(self.x, degree), self.y
+        self.known = tuple(tg.tensor(a, dtype="float32", device=device).data for a in known)
         self.models = {}
         for name, (_, faster) in SIZES.items():
             schedule = Cosine(examples) if name == FALLING else None
-            model = PolynomialRegression(degree, lr=lr * faster, schedule=schedule, rng=tg.random.Generator(seed))
-            self.models[name] = model
+            rng = tg.random.Generator(seed, device=device)
+            self.models[name] = PolynomialRegression(degree, lr=lr * faster, schedule=schedule, rng=rng)
 
     def update(self, step):
         """A hundred examples more for each, and where they stand now and then: their risk."""
-        known, found = (self.full, self.y.astype(np.float32)), {}
+        found = {}
         for name, (size, _) in SIZES.items():
             model = self.models[name]
             for _ in range(100 // size):
-                model.update(*(known if size == 100 else data.batch(known, model.rng, size)))
+                model.update(*(self.known if size == 100 else data.batch(self.known, model.rng, size)))
             if step < 50 or step % 10 == 0:
                 found[name] = chapter.risk(model.predict, WORLD)
         return found
@@ -145,9 +153,9 @@ class Race:
             model.load_state_dict(state[name])
 
 
-def descents(run, examples, *, degree=9, lr=0.005, seed=0):
+def descents(run, examples, *, degree=9, lr=0.005, device="cpu", seed=0):
     """Descents that look at so many examples each, their risks logged after every hundred."""
-    race = Race(degree, lr, seed, examples)
+    race = Race(degree, lr, seed, examples, device)
     for step in run.steps(race, examples // 100):
         run.log(**race.update(step))
     return race

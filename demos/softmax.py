@@ -28,14 +28,14 @@ CARD = dict(
 SIZE = 50  # examples in a minibatch; 2000 of them are the 100,000 images of S2
 
 
-def main(*, steps=2000, lr=0.05, seed=0, quick=False, out="runs_out/softmax", resume=None):
+def main(*, steps=2000, lr=0.05, device="cpu", seed=0, quick=False, out="runs_out/softmax", resume=None):
     """Train a softmax regression on notMNIST (or drawn glyphs in its place) and draw what it has learnt.
 
     steps: minibatches of 50 to learn from; quick: a fifth of the steps
     """
     run = open_run(locals())
     letters = data.load("notmnist")
-    model, train, test = trained(run, letters, steps // 5 if quick else steps, lr=lr, seed=seed)
+    model, train, test = trained(run, letters, steps // 5 if quick else steps, lr=lr, device=device, seed=seed)
     irises = balanced()
     in_order = from_a_to_j(model, train, test, lr)
     scores = {"train": model.score(*train), "test": model.score(*test), "in order": in_order[-1][0],
@@ -51,11 +51,11 @@ def main(*, steps=2000, lr=0.05, seed=0, quick=False, out="runs_out/softmax", re
     return scores
 
 
-def trained(run, letters, steps, *, lr=0.05, seed=0):
+def trained(run, letters, steps, *, lr=0.05, device="cpu", seed=0):
     """A model trained on random minibatches, its test score logged now and then, and the data: two pairs (x, y)."""
     train, test = ((part.images.reshape(len(part.images), -1), part.labels) for part in letters)
     model = SoftmaxRegression(train[0].shape[1], len(letters.classes), lr=lr, schedule=Cosine(steps),
-                              rng=tg.random.Generator(seed))  # fmt: skip
+                              rng=tg.random.Generator(seed, device=device))  # fmt: skip
     known, due = model.checked(*train), set(np.geomspace(1, steps, 80).astype(int))
     for step in run.steps(model, steps):
         run.log(**model.update(*data.batch(known, model.rng, SIZE)))
@@ -76,9 +76,15 @@ def reproduce(run, claims):
     return values
 
 
+def tiny(rng):
+    """A small model, with inputs and classes."""
+    return SoftmaxRegression(4, 3, rng=rng), rng.normal((20, 4)), np.arange(20) % 3
+
+
 def loss(rng):
     """The cross-entropy of a small model, for `python -m tinygen explain softmax`."""
-    return SoftmaxRegression(4, 3, rng=rng).loss(rng.normal((5, 4)), np.array([0, 1, 2, 0, 1]))
+    model, x, y = tiny(rng)
+    return model.loss(x, y)
 
 
 def balanced():

@@ -29,11 +29,11 @@ SIZES = {
     "mnist": dict(steps=50_000, latent=20, hidden=400, depth=1, likelihood="bernoulli"),
     "faces": dict(steps=3000, latent=16, hidden=256, depth=2, likelihood="gaussian"),
 }
-REGIMES = {"reconstruction only": (1, 0), "KL only": (0, 1), "both": (1, 1)}  # a, b of the chapter's (7)
+REGIMES = {"reconstruction only (α = 1, β = 0)": (1, 0), "KL only (α = 0, β = 1)": (0, 1), "both (α = β = 1)": (1, 1)}
 
 
-def main(*, data="digits", steps=0, latent=0, hidden=0, alternate=0, importance=100, variance=0.005, lr=1e-3, seed=0,
-         quick=False, out="runs_out/vae", resume=None):  # fmt: skip
+def main(*, data="digits", steps=0, latent=0, hidden=0, alternate=0, importance=100, variance=0.005, lr=1e-3,
+         device="cpu", seed=0, quick=False, out="runs_out/vae", resume=None):  # fmt: skip
     """Train a variational autoencoder and draw what it has learnt.
 
     data: digits, mnist or faces; steps: minibatches of 128 to learn from; latent: length of the code; hidden: width of
@@ -45,30 +45,38 @@ def main(*, data="digits", steps=0, latent=0, hidden=0, alternate=0, importance=
     steps = steps or SIZES[data]["steps"]
     steps = min(steps // 5, 1200) if quick else steps
     vae, test, x, draws = trained(run, data, steps, latent=latent, hidden=hidden, alternate=alternate,
-                                  variance=variance, lr=lr, seed=seed)  # fmt: skip
+                                  variance=variance, lr=lr, device=device, seed=seed)  # fmt: skip
     x, labels = x[:1000], test.labels[:1000]
     log_px, kl = vae.elbo_parts(x, rng=draws)
     log_p, error = vae.log_prob_and_error(x, samples=importance, rng=draws)
     scores = {"elbo": log_px.mean() - kl.mean(), "log_px": log_px.mean(), "kl": kl.mean(), "log_p": log_p.mean(),
               "error": np.sqrt(np.square(error).sum()) / len(x)}  # fmt: skip
-    print("test set, nats an image: " + "  ".join(f"{name} {value:.2f}" for name, value in scores.items()))
+    print(
+        "test set, nats an image (error: the importance sampling's): "
+        + "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
+    )
     draw(run, vae, x, draws)
     if vae.n_latent == 2:
         run.save_figure("latent.png", plot.scatter_latent(vae.transform(x), labels))
-        run.save_figure("manifold.png", grid(vae.decode(exploring.quantile_grid(20)), 20))
-        run.save_figure("regimes.png", regimes(data, x, labels, max(steps // 5, 1), seed))
+        sheet = grid(
+            vae.decode(exploring.quantile_grid(20)),
+            20,
+            title="What the decoder makes of each place: quantiles of $z_1$ to the right, of $z_2$ upwards",
+        )
+        run.save_figure("manifold.png", sheet)
+        run.save_figure("regimes.png", regimes(data, x, labels, max(steps // 5, 1), device, seed))
     if data == "faces":
         run.save_figure("attributes.png", attributes(vae, x, test.attributes[:1000]))
     print(f"pictures in {run.folder}")
     return scores
 
 
-def trained(run, data, steps=0, *, latent=0, hidden=0, alternate=0, weights=(1, 1), variance=0.005, lr=1e-3, seed=0,
-            stand_in=True):  # fmt: skip
+def trained(run, data, steps=0, *, latent=0, hidden=0, alternate=0, weights=(1, 1), variance=0.005, lr=1e-3,
+            device="cpu", seed=0, stand_in=True):  # fmt: skip
     """A trained model, the test part and its images as rows (n, pixels), and a Generator for the evaluation."""
     if data not in SIZES:
         raise ValueError(f"--data is {data!r}; {', '.join(SIZES)} are there")
-    generator, draws = tg.random.Generator(seed).spawn(2)
+    generator, draws = tg.random.Generator(seed, device=device).spawn(2)
     size, resample = SIZES[data], data == "mnist"
     train, test = load(data, stand_in=stand_in)
     x = rows(train.images, data)
@@ -80,7 +88,7 @@ def trained(run, data, steps=0, *, latent=0, hidden=0, alternate=0, weights=(1, 
     with blas_threads(1):  # products this small gain little from two threads, and lose much on a busy machine
         vae.fit(x, steps=steps or size["steps"], alternate=alternate, resample=resample, run=run)
     x = rows(test.images, data)
-    return vae, test, binarize.resampled(x, draws) if resample else x, draws
+    return vae, test, binarize.fixed(x, seed) if resample else x, draws
 
 
 def rows(images, data):
@@ -103,9 +111,15 @@ def reproduce(run, claims):
     return values
 
 
+def tiny(rng):
+    """A small model, with images."""
+    return VAE(6, 2, hidden=4, rng=rng), rng.uniform((20, 6))
+
+
 def loss(rng):
     """Minus the ELBO of a small model, for `python -m tinygen explain vae`."""
-    log_px, kl = VAE(6, 2, hidden=4, rng=rng)(rng.uniform((3, 6)), rng)
+    vae, x = tiny(rng)
+    log_px, kl = vae(x, rng)
     return -tg.mean(log_px - kl)
 
 
@@ -116,22 +130,33 @@ def draw(run, vae, x, rng):
     """The pictures that every data set has."""
     z = vae.transform(x[:20])
     pairs = np.concatenate([x[:10], vae.decode(z[:10]), x[10:20], vae.decode(z[10:])])
-    axes = [exploring.traversal(z[0], k, np.linspace(-2.5, 2.5, 11)) for k in range(min(vae.n_latent, 10))]
+    values = np.linspace(-2.5, 2.5, 11)
+    axes = [exploring.traversal(z[0], k, values) for k in range(min(vae.n_latent, 10))]
     paths = [exploring.interpolation(z[k], z[k + 1], 11) for k in range(0, 16, 2)]
-    run.save_figure("samples.png", grid(vae.sample(100, rng=rng), 10))
-    run.save_figure("reconstructions.png", grid(pairs, 10))
-    run.save_figure("traversals.png", grid(vae.decode(np.concatenate(axes)), 11))
-    run.save_figure("interpolations.png", grid(vae.decode(np.concatenate(paths)), 11))
+    sheets = {
+        "samples": grid(vae.sample(100, rng=rng), 10, title="Codes drawn from the prior, decoded"),
+        "reconstructions": grid(pairs, 10, row_names=["test image", "decoded"] * 2),
+        "traversals": grid(vae.decode(np.concatenate(axes)), 11, title="One entry of a code at other values",
+                           row_names=[f"$z_{{{k + 1}}}$" for k in range(len(axes))],
+                           column_names=[f"{v:g}" for v in values]),
+        "interpolations": grid(vae.decode(np.concatenate(paths)), 11,
+                               title="Straight ways between the codes of two test images; both ends are rebuilt"),
+    }  # fmt: skip
+    for name, sheet in sheets.items():
+        run.save_figure(f"{name}.png", sheet)
     run.save_figure("curves.png", plot.curves(run.folder / "metrics.csv"))
 
 
-def regimes(data, x, labels, steps, seed):
-    """Codes of two numbers, drawn from the encoder, if one term of the bound is trained, or the other, or both."""
+def regimes(data, x, labels, steps, device, seed):
+    """Codes of two numbers, drawn from the encoder, if one term of the bound is trained, or the other, or both.
+
+    The circle of radius 2 holds 86 % of the prior.
+    """
     codes = {}
     for name, weights in REGIMES.items():
-        vae, _, _, draws = trained(Run(quiet=True), data, steps, latent=2, weights=weights, seed=seed)
+        vae, _, _, draws = trained(Run(quiet=True), data, steps, latent=2, weights=weights, device=device, seed=seed)
         codes[name] = vae.encode(x, rng=draws)
-    return plot.scatter_panels(codes, labels)
+    return plot.scatter_panels(codes, labels, radius=2)
 
 
 def attributes(vae, x, values):
@@ -144,13 +169,14 @@ def attributes(vae, x, values):
     for name in shown:
         vector = exploring.attribute_vector(z, has[name])
         found.append(face + np.linspace(-0.5, 1.5, 9)[:, None] * vector)
-    return grid(vae.decode(np.concatenate(found)), 9)
+    return grid(vae.decode(np.concatenate(found)), 9, row_names=[name.replace("_", " ") for name in shown])
 
 
-def grid(images, columns):
+def grid(images, columns, *, title="", row_names=(), column_names=()):
     """Square images (n, pixels) as a sheet; 8 x 8 pixels are easier to read interpolated."""
     side = round(images.shape[1] ** 0.5)
-    return plot.image_grid(images.reshape(-1, side, side), columns, enlarge=8 if side == 8 else 1)
+    return plot.image_grid(images.reshape(-1, side, side), columns, enlarge=8 if side == 8 else 1, title=title,
+                           row_names=row_names, column_names=column_names)  # fmt: skip
 
 
 if __name__ == "__main__":

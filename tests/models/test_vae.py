@@ -9,6 +9,7 @@ from equations import equation
 
 import tinygen as tg
 from tinygen import nn
+from tinygen.models.vae import importance
 from tinygen.models.vae import vae as chapter
 from tinygen.models.vae.vae import VAE
 from tinygen.runs import Run
@@ -109,13 +110,15 @@ def by_hand(model, x, eps):
 
 
 @equation(VAE.elbo, 1)
-@equation(VAE.log_prob_estimate, 8)
-def test_the_models_bounds_by_hand():  # (1) and (8), exactly
+@equation(VAE.log_weights, 8)
+@equation(importance.log_mean, 1)
+def test_the_models_bounds_by_hand():  # (1) and (8), and (1) of importance.py, exactly
     model, x = tiny(n_latent=2), rng.integers(0, 2, (4, 5)).astype(float)
     log_px, kl, _ = by_hand(model, x, tg.random.Generator(3).normal((4, 2), dtype="float64"))
     np.testing.assert_allclose(model.elbo_parts(x, rng=tg.random.Generator(3)), (log_px, kl))
     np.testing.assert_allclose(model.elbo(x, rng=tg.random.Generator(3)), log_px - kl)
     log_w = [by_hand(model, x, eps)[2] for eps in tg.random.Generator(3).normal((3, 4, 2), dtype="float64")]
+    np.testing.assert_allclose(model.log_weights(x, tg.random.Generator(3), 3).numpy(), log_w)
     expected = scipy.special.logsumexp(log_w, 0) - np.log(3)
     np.testing.assert_allclose(model.log_prob_estimate(x, samples=3, rng=tg.random.Generator(3)), expected)
 

@@ -7,6 +7,7 @@ from equations import equation
 
 import tinygen as tg
 from tinygen.data import batch, binarize
+from tinygen.models.vae import importance
 from tinygen.models.vae import vae as chapter
 from tinygen.models.vae.vae import VAE, GaussianDecoder
 from tinygen.runs import Run
@@ -180,6 +181,16 @@ def test_where_the_proof_of_convergence_slips(contains_the_posterior, falls):  #
         assert theta**2 == pytest.approx(8, rel=0.02)
 
 
+def test_the_chapters_figures_of_a_falling_likelihood():
+    """x = 3, theta = sqrt 8, encoders N(mu, 1), the best mu; then the best theta for it."""
+    x, theta = 3.0, np.sqrt(8.0)
+    mu, found = theta * x / (1 + theta**2), []
+    for t in (theta, x * mu / (mu**2 + 1)):
+        bound = scipy.stats.norm.logpdf(x, t * mu, 1) - t**2 / 2 - mu**2 / 2
+        found += [bound, scipy.stats.norm.logpdf(x, 0, np.sqrt(1 + t**2))]
+    np.testing.assert_allclose(found, [-5.42, -2.52, -3.75, -2.90], atol=0.005)
+
+
 # ---- the weights of the two terms -----------------------------------------------------------------------
 
 
@@ -205,8 +216,8 @@ def test_what_each_term_does():
 # ---- importance samples ---------------------------------------------------------------------------------
 
 
-@equation(VAE.log_prob_and_error, 9)
-def test_standard_error_by_hand():  # (9)
+@equation(importance.standard_error, 2)
+def test_standard_error_by_hand():  # (2) of importance.py
     model = tiny(likelihood="gaussian")
     mu, log_var = (t.numpy() for t in model.encoder(X))
     z = mu + np.exp(log_var / 2) * tg.random.Generator(3).normal((50, 4, 2), dtype="float64")
@@ -218,10 +229,42 @@ def test_standard_error_by_hand():  # (9)
     np.testing.assert_allclose(error, w.std(0) / w.mean(0) / np.sqrt(50))
 
 
-def test_standard_error_is_the_spread_of_the_estimates():  # (9)
+def test_standard_error_is_the_spread_of_the_estimates():  # (2) of importance.py
     model = tiny()
     log_p, error = model.log_prob_and_error(np.repeat(X[:1], 2000, 0), samples=200, rng=tg.random.Generator(1))
     assert log_p.std() == pytest.approx(error.mean(), rel=0.1)
+
+
+def test_one_draw_tells_nothing_of_its_error():  # (2) of importance.py
+    assert np.isinf(tiny().log_prob_and_error(X, samples=1)[1]).all()
+
+
+def test_what_importance_sampling_cannot_see():
+    """The docstring's example: the estimate is some 25 nats too low, and its error says 0.8."""
+    log_w = 10 * np.random.default_rng(0).normal(size=(1000, 500)) - 50  # of mean 1
+    sums = importance.log_sums(np.array_split(log_w, 3))
+    assert -28 < np.median(importance.log_mean(sums, 1000)) < -22
+    assert 0.7 < np.median(importance.standard_error(sums, 1000)) < 0.9
+
+
+def test_the_bound_rises_with_the_number_of_draws():  # Burda et al.; m = 1 is the ELBO
+    model, many = tiny(), np.repeat(X[:1], 20_000, 0)
+    log_w = model.log_weights(many, tg.random.Generator(0), 16).numpy()
+    means = [np.logaddexp.reduce(log_w[:m]).mean() - np.log(m) for m in (1, 2, 4, 16)]
+    assert (np.diff(means) > 0).all()
+    assert means[0] == pytest.approx(model.elbo(many, rng=tg.random.Generator(1)).mean(), abs=0.02)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda m: m.fit(X, steps=1, batch_size=0, run=Run(quiet=True)), "batch_size is 0"),
+    (lambda m: m.fit(X, steps=1, alternate=-1, run=Run(quiet=True)), "alternate is -1"),
+    (lambda m: m.elbo_parts(X, samples=0), "samples is 0"),
+    (lambda m: m.log_prob_estimate(X, samples=0), "samples is 0"),
+    (lambda m: m.decode(np.zeros((3, 3))), r"z has shape \(3, 3\); rows of 2"),
+])  # fmt: skip
+def test_bad_calls_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(tiny())
 
 
 def test_memory_is_bounded_however_many_images_and_samples():
@@ -229,9 +272,9 @@ def test_memory_is_bounded_however_many_images_and_samples():
     log_prob = model.decoder.log_prob
     model.decoder.log_prob = lambda x, z: (decoded.append(z.shape[0] * z.shape[1]), log_prob(x, z))[1]
     x = rng.uniform(size=(23, 5))
-    log_p, error = model.log_prob_and_error(x, samples=5000, rows=300, rng=tg.random.Generator(0))
+    log_p, error = model.log_prob_and_error(x, samples=5000, at_once=300, rng=tg.random.Generator(0))
     assert max(decoded) <= 300 and sum(decoded) == 23 * 5000
-    few, few_error = model.log_prob_and_error(x, samples=300, rows=10, rng=tg.random.Generator(1))
+    few, few_error = model.log_prob_and_error(x, samples=300, at_once=10, rng=tg.random.Generator(1))
     assert max(decoded) <= 300 and (abs(few - log_p) < 5 * np.hypot(error, few_error)).all()
     assert log_p.shape == error.shape == (23,) and (error > 0).all()
 
@@ -274,7 +317,11 @@ def test_batches_are_black_and_white_if_asked():
 @pytest.mark.parametrize(("options", "message"), [(dict(likelihood="poisson"), "likelihood is 'poisson'"),
                                                   (dict(variance=0.1), "only for the Gaussian decoder"),
                                                   (dict(likelihood="gaussian", variance=0.0), "variance is 0.0"),
-                                                  (dict(samples=0), "samples is 0")])  # fmt: skip
+                                                  (dict(samples=0), "samples is 0"),
+                                                  (dict(samples=1.5), "samples is 1.5"),
+                                                  (dict(depth=0), "depth is 0"),
+                                                  (dict(weights=(-1, 1)), r"weights is \(-1, 1\)"),
+                                                  (dict(weights=1), "weights is 1")])  # fmt: skip
 def test_bad_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         tiny(**options)
@@ -289,7 +336,7 @@ def test_variants_on_the_stand_in_for_a_gpu(options):
         model = VAE(5, 2, hidden=6, **options, rng=tg.random.Generator(0, device=device))
         model.fit(X, steps=3, alternate=1, resample=True, batch_size=8, run=Run(quiet=True))
         draws = tg.random.Generator(1, device=device)
-        return model.encode(X, rng=draws), *model.log_prob_and_error(X, samples=20, rows=8, rng=draws)
+        return model.encode(X, rng=draws), *model.log_prob_and_error(X, samples=20, at_once=8, rng=draws)
 
     expected = run("cpu")
     with cuda.stand_in(strict_cupy.xp, strict_cupy.special):

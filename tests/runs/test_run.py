@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,37 @@ def test_killed_by_the_system_and_resumed_equals_straight(tmp_path):
     assert load(tmp_path / "killed" / "checkpoint.safetensors")["step"] == 15
     Toy(seed=5).fit(30, Run.resume(tmp_path / "killed", quiet=True))
     assert {name: (tmp_path / "killed" / name).read_bytes() for name in FILES} == expected
+
+
+def test_three_kills_at_random_moments(tmp_path):
+    """Each comes from outside, whenever it comes: in a step, in a write, between the two; the end is the same."""
+    n, folder, draws = 600, tmp_path / "killed", np.random.default_rng()
+    expected = straight(tmp_path / "straight", n)
+    code = (
+        "import pathlib, runpy, sys; sys.path[:0] = sys.argv[3:]; m = runpy.run_path(sys.argv[1]);"
+        "folder = pathlib.Path(sys.argv[2]); there = (folder / 'config.json').exists();"
+        "run = m['Run'].resume(folder, quiet=True) if there else m['Run'](folder, {'a': 1}, quiet=True);"
+        f"print('ready', flush=True); m['Toy']().fit({n}, run, None, 2)"
+    )
+    root, kills = str(Path(tg.__file__).parents[1]), 0
+    for _ in range(3):
+        command = [sys.executable, "-c", code, __file__, str(folder), root]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            process.stdout.readline()
+            time.sleep(draws.uniform(0, 0.4))
+            process.kill()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills  # a fast machine may have ended before the last
+    run = resume_or_start(folder)
+    Toy(seed=5).fit(n, run)
+    assert {name: (folder / name).read_bytes() for name in FILES} == expected
+
+
+def resume_or_start(folder):
+    """The run in a folder, or a new one if the first was stopped before it wrote anything."""
+    if (folder / "config.json").exists():
+        return Run.resume(folder, quiet=True)
+    return Run(folder, {"a": 1}, quiet=True)
 
 
 def test_ctrl_c_saves_the_finished_step_and_stops(tmp_path):
@@ -180,25 +212,83 @@ def test_a_models_state_is_refused_whole():
         toy.load_state_dict(state)
 
 
-OPERATIONS = ["write_bytes", "write_text", "fsync", "replace"]
-
-
 class Crash(BaseException):
     """Stands for the plug being pulled: nothing catches it."""
 
 
+class Torn:
+    """An open file whose writes go through `crashing`."""
+
+    def __init__(self, file, crashing):
+        self.file, self.crashing = file, crashing
+
+    def write(self, text):
+        return self.crashing(text)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def torn_open(crash_at):
+    """`open`, but every write to a file asks `crash_at` first what is to become of it."""
+
+    def opened(path, mode="r", **options):
+        file = open(path, mode, **options)
+        if not set(mode) & set("wa"):
+            return file
+
+        def write(text):
+            moment = crash_at()
+            part = {"before": "", "half": text[: len(text) // 2]}.get(moment, text)
+            written = file.write(part)
+            if moment:
+                file.flush()
+                raise Crash
+            return written
+
+        return Torn(file, write)
+
+    return opened
+
+
+def end_after_crashes(tmp_path, arm):
+    """Crash at the first, second, ... moment that `arm(patch, due)` makes of `due()`, and go on; yields the folders."""
+    for count in itertools.count(1):
+        folder, calls = tmp_path / f"crash {count}", itertools.count(1)
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                arm(patch, lambda calls=calls, count=count: next(calls) == count)
+                Toy().fit(12, Run(folder, {"a": 1}, quiet=True), save_every=5)
+        except Crash:
+            pass
+        else:
+            assert count > 1  # and every moment has had its turn
+            return
+        Toy(seed=0).fit(12, resume_or_start(folder), save_every=5)
+        yield folder
+
+
+def left_whole(folder, expected):
+    return {p.name: p.read_bytes() for p in folder.iterdir()} == expected
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_crash_around_any_write_fsync_or_rename_loses_nothing(tmp_path, monkeypatch, operation, moment):
+@pytest.mark.parametrize("operation", ["write_bytes", "write_text", "fsync", "replace"])
+def test_a_crash_around_any_write_fsync_or_rename_loses_nothing(tmp_path, operation, moment):
     """At each call of each operation in turn: the run goes on from what is there and ends as if left alone."""
     expected = straight(tmp_path / "straight", 12)
     owner = Path if operation.startswith("write") else os
     real = getattr(owner, operation)
-    for count in itertools.count(1):
-        folder, calls = tmp_path / f"{operation} {count}", itertools.count(1)
 
-        def crashing(*args, calls=calls, count=count, **options):
-            hit = next(calls) == count
+    def arm(patch, due):
+        def crashing(*args, **options):
+            hit = due()
             if hit and moment == "before":
                 raise Crash
             result = real(*args, **options)
@@ -206,16 +296,19 @@ def test_a_crash_around_any_write_fsync_or_rename_loses_nothing(tmp_path, monkey
                 raise Crash
             return result
 
-        try:
-            with monkeypatch.context() as patch:
-                patch.setattr(owner, operation, crashing)
-                Toy().fit(12, Run(folder, {"a": 1}, quiet=True), save_every=5)
-        except Crash:
-            pass
-        else:
-            break  # fewer than `count` calls: every one has had its turn
-        run = Run.resume(folder, quiet=True) if (folder / "config.json").exists() else Run(folder, {"a": 1}, quiet=True)
-        Toy(seed=0).fit(12, run, save_every=5)
-        assert {name: (folder / name).read_bytes() for name in FILES} == expected
-        assert sorted(p.name for p in folder.iterdir()) == FILES
-    assert count > 1
+        patch.setattr(owner, operation, crashing)
+
+    for folder in end_after_crashes(tmp_path, arm):
+        assert left_whole(folder, expected)
+
+
+@pytest.mark.parametrize("moment", ["before", "half", "after"])
+def test_a_crash_in_any_line_of_the_log_loses_nothing(tmp_path, moment):
+    """The same where metrics.csv is written, line by line; half a line may have reached the disk."""
+    expected = straight(tmp_path / "straight", 12)
+
+    def arm(patch, due):
+        patch.setattr("tinygen.runs.metrics.open", torn_open(lambda: moment if due() else None), raising=False)
+
+    for folder in end_after_crashes(tmp_path, arm):
+        assert left_whole(folder, expected)

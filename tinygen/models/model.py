@@ -11,6 +11,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from tinygen import nn
+from tinygen.backend import arrays as backend
+
+
+def require_finite(name: str, x: Any) -> None:
+    """Refuse a raw array with NaN or infinite entries; the error names it, and the first row that has one."""
+    bad = ~backend.array_module(x).isfinite(x)
+    if bool(bad.any()):
+        rows = bad.reshape(len(x), -1).any(1)
+        raise ValueError(f"{name} has NaN or infinite values in {int(rows.sum())} of {len(x)} rows, the first in row "
+                         f"{int(rows.argmax())}; finite numbers are wanted (drop or fill these rows)")  # fmt: skip
 
 
 class Model(nn.Module):

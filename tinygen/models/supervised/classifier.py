@@ -15,18 +15,24 @@ import numpy as np
 import tinygen as tg
 from tinygen.backend import arrays as backend
 from tinygen.backend.random import Generator
-from tinygen.data import batch
-from tinygen.models.model import Model
+from tinygen.data import batch, in_order
+from tinygen.models.model import Model, require_finite
 from tinygen.nn import functional as F
 from tinygen.runs import Run
+
+AT_ONCE = 500  # inputs at a time when there is nothing to learn from them
 
 
 class Classifier(Model):
     """Base of the classifiers; one of its own writes `forward`, from (b, features) to logits (b, classes).
 
+    One whose inputs have a shape, such as images, says so by a `shape` of its own; it is then given (b, *shape), and
+    may be asked about rows as well.
+
     Attributes
     ----------
-    n_features : length of an input
+    n_features : how many numbers an input has
+    shape : of one input, by default (n_features,)
     optimizer : what makes the steps
     rng : the Generator that draws the minibatches
     """
@@ -34,6 +40,11 @@ class Classifier(Model):
     n_features: int
     optimizer: Any
     rng: Generator
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return (self.n_features,)
 
     def loss(self, x, y):
         """The mean cross-entropy of a minibatch: (b, features), (b,) to ()."""
@@ -54,8 +65,7 @@ class Classifier(Model):
 
     def predict_log_proba(self, x: np.ndarray) -> np.ndarray:
         """The log-probability of each class: (n, features) to (n, classes)."""
-        with tg.no_grad():
-            return F.log_softmax(self.eval()(self.checked(x)), 1).numpy()
+        return self._in_parts(lambda part: F.log_softmax(self(part), 1), x)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The most probable class: (n, features) to (n,)."""
@@ -65,12 +75,21 @@ class Classifier(Model):
         """(1): the share of right answers."""
         return float(np.mean(self.predict(x) == y))
 
+    def _in_parts(self, f, x) -> np.ndarray:
+        """What f gives for all inputs, on the host; so many at a time, so that any number fits in memory."""
+        self.eval()
+        with tg.no_grad():
+            return np.concatenate([f(part).numpy() for part in in_order(self.checked(x), AT_ONCE)])
+
     def checked(self, x, y=None):
         """x, and y if given, as arrays where the parameters are, or an error that says what is wrong."""
         like = next(iter(self.parameters()))
         x, kind = backend.asarray(x, like.dtype, like.device), type(self).__name__
-        if x.ndim != 2 or x.shape[1] != self.n_features or not len(x):
-            raise ValueError(f"{kind}: x has shape {x.shape}; at least one row of {self.n_features} is wanted")
+        if x.shape[1:] not in (self.shape, (self.n_features,)) or not len(x):
+            one = "" if len(self.shape) == 1 else f"image of {self.shape}, or "
+            raise ValueError(f"{kind}: x has shape {x.shape}; at least one {one}row of {self.n_features} is wanted")
+        require_finite(f"{kind}: x", x)
+        x = x.reshape(-1, *self.shape)
         if y is None:
             return tg.tensor(x)
         y = backend.asarray(y, device=like.device)

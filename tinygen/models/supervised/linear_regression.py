@@ -80,7 +80,7 @@ from tinygen import optim
 from tinygen.backend import arrays as backend
 from tinygen.backend.random import Generator
 from tinygen.data import batch
-from tinygen.models.model import Model
+from tinygen.models.model import Model, require_finite
 from tinygen.runs import Run
 
 # ---- the equations --------------------------------------------------------------------------------------
@@ -221,10 +221,12 @@ class LinearRegression(Model):
         if x.ndim != 2 or x.shape[1] != self.n_features or not len(x):
             wanted = f"at least one row of {self.n_features} is wanted"
             raise ValueError(f"LinearRegression: x has shape {x.shape}; {wanted}")
+        require_finite("LinearRegression: x", x)
         if y is None:
             return tg.tensor(x)
         y = backend.asarray(y, dtype, device)
         if y.shape != x.shape[:1]:
             raise ValueError(f"LinearRegression: y has shape {y.shape}; one number for each of the {len(x)} rows is "
                              "wanted")  # fmt: skip
+        require_finite("LinearRegression: y", y)
         return x, y

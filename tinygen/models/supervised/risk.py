@@ -79,7 +79,7 @@ from tinygen import optim
 from tinygen.backend import arrays as backend
 from tinygen.backend.random import Generator
 from tinygen.data import batch
-from tinygen.models.model import Model
+from tinygen.models.model import Model, require_finite
 from tinygen.runs import Run
 
 Function = Callable[[Any], Any]
@@ -229,6 +229,8 @@ class PolynomialRegression(Model):
         shapes = " and ".join(str(a.shape) for a in given)
         if given[0].ndim != 1 or not len(given[0]) or any(a.shape != given[0].shape for a in given):
             raise ValueError(f"PolynomialRegression: x (and y) have shape {shapes}; (n,) is wanted, with n at least 1")
+        for name, a in zip("xy", given, strict=False):
+            require_finite(f"PolynomialRegression: {name}", a)
         if not float(abs(given[0]).max()) <= 1:
             raise ValueError(f"PolynomialRegression: x goes up to {float(abs(given[0]).max()):.4g} in absolute value; "
                              "at most 1 is wanted (rescale it)")  # fmt: skip

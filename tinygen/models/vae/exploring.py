@@ -24,15 +24,15 @@ Adding $a$ to another image's code gives it the property; subtracting takes it a
 **Everywhere** (the map of a code of two numbers): a square grid in the quantiles of the prior, so that every
 picture stands for the same probability. With $\Phi$ the normal distribution function, its coordinates are
 
-$$ z = \Phi^{-1}\!\left( \frac{k + 1/2}{r} \right), \qquad k = 0, \dots, r - 1. \tag{4} $$
+$$ z = \Phi^{-1}\!\left( \frac{i + 1/2}{r} \right), \qquad i = 0, \dots, r - 1. \tag{4} $$
 
-That is S4 eq. 85 at work: a normal variable is its quantile function applied to a uniform one.
+That is S4 eq. 84 for a uniform $X_1$: a normal variable is its quantile function applied to a uniform one.
 
 Notation
 --------
-$z$ : `z`, (d,) one code, or `z`, (rows, d) the codes of images
-$k, t$ : `entry`, `values`
-$A$ : `has`, (rows,) bool
+$z$ : `z`, (d,) one code, or `z`, (rows, d) the codes of images; $z_0, z_1$ : `z_0`, `z_1`, two of them
+$k, t, e_k$ : `entry`, `values`, and the code that is 1 there and 0 elsewhere, in (1)
+$A, \bar A$ : the rows of `has`, (rows,) bool, that are true, and the others
 $r$ : `side`
 """
 
@@ -42,16 +42,21 @@ import numpy as np
 from scipy.special import ndtri
 
 
+def _floating(*values) -> np.dtype:
+    """A dtype that holds all of them, and fractions."""
+    return np.result_type(*values, np.float32)
+
+
 def traversal(z: np.ndarray, entry: int, values: np.ndarray) -> np.ndarray:
     """(1): the code z (d,) with its entry set to each of the values (r,): (r, d)."""
-    walk = np.repeat(z[None], len(values), axis=0)
+    walk = np.repeat(np.asarray(z, _floating(z, values))[None], len(values), axis=0)
     walk[:, entry] = values
     return walk
 
 
 def interpolation(z_0: np.ndarray, z_1: np.ndarray, r: int) -> np.ndarray:
     r"""(2): $(1 - t) z_0 + t z_1$ at r even steps, both ends included: (d,), (d,) to (r, d)."""
-    t = np.linspace(0, 1, r, dtype=z_0.dtype)[:, None]
+    t = np.linspace(0, 1, r, dtype=_floating(z_0, z_1))[:, None]
     return (1 - t) * z_0 + t * z_1
 
 

@@ -1,45 +1,53 @@
-r"""The variational autoencoder (Kingma and Welling 2014; S4 eqs. 88–106, S3 part 4).
+r"""The variational autoencoder (Kingma and Welling 2014; S4 eqs. 88–106, S3 part 2, S1).
 
-An autoencoder squeezes an image $x$ through a few numbers $z$ and learns to rebuild it. To *generate*, one must
-also know which $z$ are worth decoding. The variational autoencoder settles this beforehand: $z$ is to be standard
-normal, $p(z) = \mathcal N(0, I)$, and the decoder turns it into a distribution over images, $p_\theta(x|z)$.
-The likelihood of an image is then an integral over all codes (S4 eq. 93), which cannot be computed. But an
-encoder that guesses, for each image, the codes that matter, $q_\lambda(z|x)$, bounds it from below:
+An autoencoder squeezes an image $x$ through a few numbers $z$, its code, and learns to rebuild it. To *generate*, one
+must also know which $z$ are worth decoding. The variational autoencoder settles this beforehand: $z$ is to be standard
+normal, $p(z) = \mathcal N(0, I)$ (the prior), and the decoder turns it into a distribution over images,
+$p_\theta(x|z)$. The likelihood of an image and the codes that may have made it (the posterior) are then
+
+$$ p_\theta(x) = \int p_\theta(x|z)\, p(z)\, dz, \qquad p_\theta(z|x) = p_\theta(x|z)\, p(z) / p_\theta(x) $$
+
+(S4 eq. 93), and the integral over all codes cannot be computed. But an encoder that guesses, for each image, the codes
+that matter, $q_\lambda(z|x)$, bounds it from below by the *evidence lower bound*
 
 $$ \mathrm{ELBO}(\lambda, \theta, x)
    = \mathbb E_{q_\lambda(z|x)} \log p_\theta(x|z) - \mathrm{KL}(q_\lambda(z|x) \,\|\, p(z))
-   \;\le\; \log p_\theta(x), \tag{1} $$
+   \;\le\; \log p_\theta(x) \tag{1} $$
 
-(S4 eqs. 92 and 94). The gap is $\mathrm{KL}(q_\lambda(z|x) \| p_\theta(z|x))$ (S4 eq. 88), so raising the bound
-raises the likelihood and improves the encoder at once. The first term asks for good reconstructions; the second
-keeps the codes of all images together where the prior is, so that a draw from the prior decodes to something.
+(S4 eqs. 92 and 94), where $\mathrm{KL}(q \| p) = \mathbb E_q \log (q/p) \ge 0$ is the Kullback–Leibler divergence (S4
+eq. 87). The gap is $\mathrm{KL}(q_\lambda(z|x) \| p_\theta(z|x))$ (S4 eq. 88). Raising the bound over $\lambda$ narrows
+the gap, since $\log p_\theta(x)$ does not contain $\lambda$. Raising it over $\theta$ raises $\log p_\theta(x)$, or
+narrows the gap, or does both. The first term of (1) asks for good reconstructions; the second keeps the codes of all
+images together where the prior is, so that a draw from the prior decodes to something.
 
-**The parts.** Encoder and decoder are networks. The decoder gives one logit per pixel, $\ell(z, \theta)$:
+**The parts.** Encoder and decoder are networks. For black-and-white images the decoder is Bernoulli: it gives a logit
+per pixel, $\ell(z, \theta)$, which makes $\pi_i = 1 / (1 + e^{-\ell_i})$ the probability that pixel $i$ is white,
 
-$$ \log p_\theta(x|z) = \sum_{i=1}^{n}
-   x_i \log \sigma(\ell_i) + (1 - x_i) \log (1 - \sigma(\ell_i)). \tag{2} $$
+$$ \log p_\theta(x|z) = \sum_{i=1}^{n} x_i \log \pi_i + (1 - x_i) \log (1 - \pi_i). \tag{2} $$
 
-A grey level $x_i$ is read as the probability of a white pixel: (2) is then the mean of the log-probability of a
-random black-and-white version of the image. The encoder gives the mean and the log-variances of a Gaussian,
-$q_\lambda(z|x) = \mathcal N(\mu, \mathrm{diag}\, \sigma^2)$. Drawing from it blocks the gradient, unless the
-randomness enters from the side (S4, reparametrization trick):
+A grey level $x_i$ is read as the probability of a white pixel: (2) is then the mean of the log-probability of a random
+black-and-white version of the image. What (1) bounds is then no likelihood of the grey image, but it is at most the
+mean log-likelihood of these versions. The encoder gives the mean and the log-variances of a Gaussian,
+$q_\lambda(z|x) = \mathcal N(\mu, \mathrm{diag}\, \sigma^2)$. A draw from it has no derivative with respect to $\mu$ and
+$\sigma$, unless the randomness comes from elsewhere (S4 and S1, reparametrization trick):
 
 $$ z = \mu + \sigma \odot \varepsilon, \qquad \varepsilon \sim \mathcal N(0, I). \tag{3} $$
 
-The second term of (1) is known in closed form (S4 eq. 106 for a diagonal $\Sigma$):
+Now $\partial z / \partial \mu = 1$ and $\partial z / \partial \sigma = \varepsilon$. The second term of (1) is known in
+closed form (S4 eq. 106 for a diagonal $\Sigma$):
 
 $$ \mathrm{KL}(\mathcal N(\mu, \mathrm{diag}\, \sigma^2) \,\|\, \mathcal N(0, I))
-   = \frac12 \sum_{j=1}^{d} \left( \sigma_j^2 + \mu_j^2 - 1 - \log \sigma_j^2 \right). \tag{4} $$
+   = \frac12 \sum_{k=1}^{d} \left( \sigma_k^2 + \mu_k^2 - 1 - \log \sigma_k^2 \right). \tag{4} $$
 
-**Grey levels as they are.** S4's own decoder is a Gaussian, whose mean and covariance both come from the network,
-$p_\theta(x|z) = \mathcal N(u(z, \theta), \mathrm{diag}\, s^2(z, \theta))$:
+**Grey levels as they are.** S4's own decoder is $\mathcal N(\mu(z, \theta), \Sigma(z, \theta))$, whose mean and
+covariance both come from the network. Here, with $\Sigma$ diagonal and $u, s^2$ for its letters,
 
 $$ \log p_\theta(x|z) = -\frac12 \sum_{i=1}^{n} \left( \frac{(x_i - u_i)^2}{s_i^2} + \log 2\pi s_i^2 \right). \tag{5} $$
 
-It is a density, so it has no upper bound: a pixel that is black in every image would send $s_i^2$ to 0 and (5) to
-infinity. The variances here stay above a floor. With a fixed variance, (5) is a squared error over $2s^2$, so that
-the choice of $s^2$ decides how much the KL counts beside it; who writes a plain squared error has chosen
-$s^2 = \frac12$.
+A density, unlike a probability, can exceed 1 without limit: a pixel that is black in every image would send $s_i^2$ to
+0 and (5) to infinity. The variances here stay above a floor. With a fixed variance, (5) is, up to a constant, minus the
+squared error over $2s^2$, so that the choice of $s^2$ decides how much the KL counts beside it. S1 drops the
+$1/(2\sigma^2)$, which sets $\sigma^2 = \frac12$ without saying so.
 
 **Training** is S4's final procedure (after eq. 103): draw images, draw $m$ noises $\varepsilon$ for each, and go up
 the gradient of
@@ -47,52 +55,59 @@ the gradient of
 $$ \widetilde{\mathrm{ELBO}}(\lambda, \theta, x)
    = \frac1m \sum_{j=1}^{m} \log p_\theta(x|z_j) - \mathrm{KL}(q_\lambda(z|x) \,\|\, p(z)), \tag{6} $$
 
-with $\lambda$ and $\theta$ at once (S4 eq. 103); $m = 1$ does. S4 first proposes to take turns: the best $\lambda$ for
-this $\theta$, then the best $\theta$ for that $\lambda$ (`alternate` does so with a number of steps in place of "the
-best"). It proves that $\log p_\theta(x)$ then never falls (S4 eqs. 95–102). The proof slips at (97): the best
-$q_\lambda$ equals the posterior only if the encoder's family contains it, and Gaussians with a diagonal covariance
-hardly ever do. What never falls is the bound. Where $q_\lambda$ misfits, the decoder's turn can raise the bound by
-making the posterior fit the encoder, and lower the likelihood (the tests show a case in one dimension).
+with $\lambda$ and $\theta$ at once (S4 eq. 103); $m = 1$ is enough. S4 first proposes to take turns: the best $\lambda$
+for this $\theta$, then the best $\theta$ for that $\lambda$ (`alternate` does so with a number of steps in place of
+"the best", so that even the bound may fall for a step). It proves that $\log p_\theta(x)$ then never falls (S4 eqs.
+95–102), and calls that convergence, which it is not. The proof slips at (97): the best $q_\lambda$ equals the posterior
+only if the encoder's family contains it. Gaussians contain it only where $\log p_\theta(x|z)$ is quadratic in $z$,
+so not behind layers of ReLUs. What never falls is the bound. Where $q_\lambda$ misfits, the decoder's turn can raise
+the bound by making the posterior fit the encoder, and lower the likelihood. With
+$p_\theta(x|z) = \mathcal N(\theta z, 1)$, encoders $\mathcal N(\mu, 1)$ of a fixed width, and one image $x = 3$,
+the most likely $\theta$ is $\sqrt 8$. A turn of the decoder from there raises the bound from −5.42 to −3.75, while
+$\log p_\theta(x)$ falls from −2.52 to −2.90.
 
-**What each term does** (S3, latent space visualisation): give them weights,
+**What each term does** (S3 part 2, latent space visualisation): give them weights,
 
-$$ a\, \mathbb E_{q_\lambda(z|x)} \log p_\theta(x|z) - b\, \mathrm{KL}(q_\lambda(z|x) \,\|\, p(z)). \tag{7} $$
+$$ \alpha\, \mathbb E_{q_\lambda(z|x)} \log p_\theta(x|z) - \beta\, \mathrm{KL}(q_\lambda(z|x) \,\|\, p(z)) \tag{7} $$
 
-With $b = 0$ the noise dies away and the codes scatter as they please, with gaps that decode to nothing. With $a = 0$
-every image has the same code, the prior. With both, the codes fill the prior and neighbours look alike.
+(S1's β-VAE has $\alpha = 1$). With $\beta = 0$ the noise only blurs the reconstruction, so $\sigma$ goes to 0 and the
+codes scatter as they please, with gaps that decode to nothing. With $\alpha = 0$ the KL is 0 only where
+$q_\lambda(z|x) = p(z)$: every image has the same distribution of codes, and the decoder learns nothing. With both, the
+codes fill the prior and neighbours look alike.
 
-**How good is the bound?** Importance sampling with $q$ as the proposal gives a larger bound, which tends to
-$\log p_\theta(x)$ as $m$ grows (Burda, Grosse and Salakhutdinov 2016):
+**How good is the bound?** Importance sampling (`importance.py`) estimates $\log p_\theta(x)$ from draws of the encoder
+and their log-weights,
 
-$$ \log \hat p(x) = \log \frac1m \sum_{j=1}^{m}
-   \frac{p_\theta(x|z_j)\, p(z_j)}{q_\lambda(z_j|x)}, \qquad z_j \sim q_\lambda(z|x). \tag{8} $$
+$$ \log w_j = \log p_\theta(x|z_j) + \log p(z_j) - \log q_\lambda(z_j|x), \qquad z_j \sim q_\lambda(z|x), \tag{8} $$
 
-Its standard error follows from the spread of the weights $w_j$, the terms of the sum in (8), by
-$\mathrm{sd}(\log \hat p) \approx \mathrm{sd}(\hat p) / \hat p$:
+whose expectation is the ELBO.
 
-$$ \mathrm{se} = \sqrt{\frac{\sum_j w_j^2}{(\sum_j w_j)^2} - \frac1m}. \tag{9} $$
-
-Everything is in nats, summed over pixels and code entries and averaged over images. A mean over pixels in one
-term and a sum in the other, a common slip, would weigh the KL $n$ times too heavily.
+Everything is in nats (natural logarithms), summed over pixels and code entries and averaged over images. A mean over
+pixels in one term and a sum in the other, a common slip, would weigh the KL $n$ times too heavily.
 
 Misprints in the sources: S3 writes the divergence that defines the encoder as $\mathrm{KL}(p \| q)$; it is
-$\mathrm{KL}(q \| p)$. S3's $L$ is to be maximised. S4's first copy of the loop lacks the minus before KL, and its
-$\Sigma(z, \lambda)$ is $\Sigma(x, \lambda)$. S4 eq. 91 is a KL to $p(x, \cdot)$, which is not normalised over $z$.
+$\mathrm{KL}(q \| p)$. S3's $L$ is to be maximised. S4's loop as it "should be" lacks the minus before KL, and its
+encoder gives "$\Sigma(z, \lambda)$ and $\Sigma(z, \lambda)$" where $\mu(x, \lambda)$ and $\Sigma(x, \lambda)$
+are meant. S4 eq. 91 is a KL to $p(x, \cdot)$, which is not normalised over $z$.
 
 Notation
 --------
-$x$ : `x`, (b, n), pixels in [0, 1], b images at a time
+$x$ : `x`, (b, n), pixels in [0, 1], b images at a time ($x_i$ is pixel i here; S4's $x_i$ is image i)
 $z, \varepsilon$ : `z`, `eps`, (m, b, d), m draws for each image
-$\mu, \log \sigma^2$ : `mu`, `log_var`, (b, d), from `encoder` (its parameters are $\lambda$)
-$\ell$ : `logits`, (m, b, n), from `decoder` (its parameters are $\theta$); of a Gaussian $u, \log s^2$
+$\mu, \log \sigma^2$ : `mu`, `log_var`, (b, d), from `encoder`; $\sigma$ is `exp(log_var / 2)`
+$\ell$ : `logits`, (m, b, n), from `decoder`; of a Gaussian $u, \log s^2$
+$\lambda, \theta$ : `encoder.parameters()`, `decoder.parameters()`
 $n, d, m$ : `n_pixels`, `n_latent`, `samples`
-$a, b$ : `weights`
+$\alpha, \beta$ : `weights`
+$\mathbb E_q \log p_\theta(x|z)$, KL : `log_px`, `kl`, (b,)
+$\log w_j$ : `log_w`, (m, b)
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -103,6 +118,7 @@ from tinygen.backend import arrays as backend
 from tinygen.backend.random import Generator
 from tinygen.data import batch, in_order
 from tinygen.models.model import Model
+from tinygen.models.vae import importance
 from tinygen.nn import functional as F
 from tinygen.runs import Run
 
@@ -110,7 +126,7 @@ from tinygen.runs import Run
 
 
 def log_likelihood(logits, x):
-    r"""(2): $\sum_i x_i \log \sigma(\ell_i) + (1 - x_i) \log(1 - \sigma(\ell_i))$; (..., n) twice to (...)."""
+    r"""(2): $\sum_i x_i \log \pi_i + (1 - x_i) \log(1 - \pi_i)$ from the logits; (..., n) twice to (...)."""
     return -tg.sum(F.binary_cross_entropy_with_logits(logits, x, reduction="none"), axis=-1)
 
 
@@ -120,7 +136,7 @@ def reparameterise(mu, log_var, eps):
 
 
 def kl_to_standard_normal(mu, log_var):
-    r"""(4): $\frac12 \sum_j (\sigma_j^2 + \mu_j^2 - 1 - \log \sigma_j^2)$; (b, d), (b, d) to (b,)."""
+    r"""(4): $\frac12 \sum_k (\sigma_k^2 + \mu_k^2 - 1 - \log \sigma_k^2)$; (b, d), (b, d) to (b,)."""
     return tg.sum(tg.exp(log_var) + tg.square(mu) - 1 - log_var, axis=-1) / 2
 
 
@@ -135,7 +151,7 @@ def log_normal(z, mu, log_var):
 def layers(n_in: int, hidden: int, depth: int, rng: Generator) -> list[nn.Module]:
     """Fully connected layers of one width, each followed by a ReLU."""
     widths = [n_in] + [hidden] * depth
-    return [m for i, o in itertools.pairwise(widths) for m in (nn.Linear(i, o, rng=rng), nn.ReLU())]
+    return [layer for i, o in itertools.pairwise(widths) for layer in (nn.Linear(i, o, rng=rng), nn.ReLU())]
 
 
 class Encoder(nn.Module):
@@ -163,7 +179,7 @@ class BernoulliDecoder(nn.Sequential):
         return log_likelihood(logits, tg.broadcast_to(x, logits.shape))
 
     def mean(self, z):
-        r"""$\mathbb E[x|z] = \sigma(\ell)$."""
+        r"""$\mathbb E[x|z] = \pi$."""
         return tg.sigmoid(self(z))
 
 
@@ -220,6 +236,12 @@ def turn(step: int, alternate: int) -> tuple[str, ...]:
     return ("encoder",) if (step - 1) // alternate % 2 == 0 else ("decoder",)
 
 
+def _at_least_one(name: str, value: Any) -> None:
+    """Refuse what cannot be a number of something."""
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"VAE: {name} is {value!r}; an integer of at least 1 is wanted")
+
+
 class VAE(Model):
     r"""A variational autoencoder with a Gaussian encoder.
 
@@ -229,7 +251,7 @@ class VAE(Model):
     hidden, depth : width and number of the hidden layers in encoder and decoder
     likelihood : "bernoulli", the decoder (2), or "gaussian", (5)
     variance : $s^2$ of the Gaussian decoder; by default the decoder gives one for each pixel
-    weights : $(a, b)$ of (7), what the two terms weigh in training; what is logged and given back is not weighted
+    weights : $(\alpha, \beta)$ of (7), what the terms weigh in training; what is logged and given back is unweighted
     samples : $m$ of (6) in training
     lr : learning rate of Adam
     rng : the Generator of the weights, the minibatches and $\varepsilon$; None takes fresh entropy. The model
@@ -253,8 +275,11 @@ class VAE(Model):
         if variance is not None and not (likelihood == "gaussian" and variance > 0):
             raise ValueError(f"VAE: variance is {variance!r} with likelihood={likelihood!r}; a positive number is "
                              "wanted, and only for the Gaussian decoder")  # fmt: skip
-        if samples < 1:
-            raise ValueError(f"VAE: samples is {samples!r}; at least one draw for each image is wanted")
+        if np.shape(weights) != (2,) or min(weights) < 0:
+            raise ValueError(f"VAE: weights is {weights!r}; two numbers of at least 0 are wanted, such as (1.0, 4.0)")
+        for name, value in (("n_pixels", n_pixels), ("n_latent", n_latent), ("hidden", hidden), ("depth", depth),
+                            ("samples", samples)):  # fmt: skip
+            _at_least_one(name, value)
         self.n_pixels, self.n_latent, self.weights, self.samples = n_pixels, n_latent, weights, samples
         self.rng = Generator() if rng is None else rng
         sizes: dict[str, Any] = {"hidden": hidden, "depth": depth, "rng": self.rng}
@@ -271,9 +296,9 @@ class VAE(Model):
         return tg.mean(self.decoder.log_prob(x, z), axis=0), kl_to_standard_normal(mu, log_var)
 
     def objective(self, log_px, kl):
-        r"""(7): $a\, \mathbb E \log p_\theta(x|z) - b\, \mathrm{KL}$."""
-        a, b = self.weights
-        return a * log_px - b * kl
+        r"""(7): $\alpha\, \mathbb E \log p_\theta(x|z) - \beta\, \mathrm{KL}$."""
+        alpha, beta = self.weights
+        return alpha * log_px - beta * kl
 
     def update(self, x: np.ndarray, *, move: tuple[str, ...] = ("encoder", "decoder")) -> dict:
         """One step up the gradient of (7), averaged over a minibatch (b, n); the parts of (6), in nats.
@@ -297,6 +322,9 @@ class VAE(Model):
             `data.binarize.resampled` does, here on the model's device
         """
         x, run = self._checked(x), run or Run()
+        _at_least_one("batch_size", batch_size)
+        if alternate < 0:
+            raise ValueError(f"VAE: alternate is {alternate}; a number of steps, or 0, is wanted")
         for step in run.steps(self, steps):
             x_batch = batch(x, self.rng, batch_size)  # (b, n)
             x_batch = self.rng.bernoulli(x_batch, dtype=x.dtype) if resample else x_batch
@@ -306,9 +334,12 @@ class VAE(Model):
     # ---- what it can do ----
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        r"""The pixels' means, $\sigma(\ell(z))$ or $u(z)$: (b, d) to (b, n)."""
+        r"""The pixels' means, $\pi(z)$ or $u(z)$: (b, d) to (b, n)."""
+        z = backend.asarray(z, self._like.dtype, self._like.device)
+        if z.ndim != 2 or z.shape[1] != self.n_latent:
+            raise ValueError(f"VAE.decode: z has shape {z.shape}; rows of {self.n_latent} code entries are wanted")
         with tg.no_grad():
-            return self.decoder.mean(tg.tensor(z, dtype=self._like.dtype, device=self._like.device)).numpy()
+            return self.decoder.mean(tg.tensor(z)).numpy()
 
     def sample(self, n: int, *, rng: Generator | None = None) -> np.ndarray:
         """New images (n, n_pixels): codes drawn from the prior, decoded to the pixels' means."""
@@ -332,44 +363,47 @@ class VAE(Model):
     def elbo_parts(self, x: np.ndarray, *, samples: int = 1,
                    rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         r"""The terms $\log p_\theta(x|z)$, from so many draws, and KL of (6): (b, n) to (b,), (b,), in nats."""
+        _at_least_one("samples", samples)
         with tg.no_grad():
             log_px, kl = self(self._checked(x), self._generator(rng), samples)
         return log_px.numpy(), kl.numpy()
 
-    def elbo(self, x: np.ndarray, *, rng: Generator | None = None) -> np.ndarray:
-        """The bound (1) for each image: (b, n) to (b,), in nats."""
-        log_px, kl = self.elbo_parts(x, rng=rng)
+    def elbo(self, x: np.ndarray, *, samples: int = 1, rng: Generator | None = None) -> np.ndarray:
+        """The bound (1) for each image, estimated by (6): (b, n) to (b,), in nats. Other draws give another figure."""
+        log_px, kl = self.elbo_parts(x, samples=samples, rng=rng)
         return log_px - kl
 
     def log_prob_estimate(self, x: np.ndarray, *, samples: int = 100, rng: Generator | None = None) -> np.ndarray:
-        r"""$\log \hat p(x)$ by (8): (b, n) to (b,), in nats. Its mean is below $\log p_\theta(x)$, and nears it."""
+        r"""$\log \hat p(x)$ of `importance.py`: (b, n) to (b,), in nats. On average below $\log p_\theta(x)$."""
         return self.log_prob_and_error(x, samples=samples, rng=rng)[0]
 
-    def log_prob_and_error(self, x: np.ndarray, *, samples: int = 5000, rows: int = 2048,
+    def log_prob_and_error(self, x: np.ndarray, *, samples: int = 5000, at_once: int = 2048,
                            rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        r"""$\log \hat p(x)$ by (8) and its standard error (9): (b, n) to (b,), (b,), in nats.
+        r"""$\log \hat p(x)$ and its standard error by `importance.py`: (b, n) to (b,), (b,), in nats.
 
-        However many images and samples there are, at most `rows` codes are decoded at a time.
+        However many images and samples there are, at most `at_once` codes are decoded at a time. The error is that of
+        a finite number of draws; a mean over images has another, from the choice of the images.
         """
         x, rng = self._checked(x), self._generator(rng)
+        _at_least_one("samples", samples)
         with tg.no_grad():
-            sums = [self._sums_of_weights(part, samples, rows, rng) for part in in_order(x, rows)]
-        log_sum, log_sum_squares = np.concatenate(sums, axis=1)
-        variance = np.exp(log_sum_squares - 2 * log_sum) - 1 / samples
-        return log_sum - math.log(samples), np.sqrt(np.maximum(variance, 0))  # rounding may take it below 0
+            parts = [importance.log_sums(self._log_weights(part, samples, at_once, rng))
+                     for part in in_order(x, at_once)]  # fmt: skip
+        sums = np.concatenate(parts, axis=1)
+        return importance.log_mean(sums, samples), importance.standard_error(sums, samples)
 
-    def _sums_of_weights(self, x, samples: int, rows: int, rng: Generator) -> np.ndarray:
-        r"""$\log \sum_j w_j$ and $\log \sum_j w_j^2$ for (8) and (9): (b, n) to (2, b), in float64."""
+    def log_weights(self, x, rng: Generator, samples: int = 1):
+        r"""(8): $\log w_j$ of so many draws for each image; (b, n) to (m, b)."""
         mu, log_var = self.encoder(x)
-        zero, at_once = tg.zeros_like(mu), max(1, rows // len(x))
-        sums = np.full((2, len(x)), -np.inf)
-        for first in range(0, samples, at_once):
-            m = min(at_once, samples - first)
-            z = reparameterise(mu, log_var, rng.normal((m, *mu.shape), dtype=mu.dtype))  # (m, b, d)
-            log_w = self.decoder.log_prob(x, z) + log_normal(z, zero, zero) - log_normal(z, mu, log_var)  # (m, b)
-            log_w = log_w.numpy().astype(float)
-            sums = np.logaddexp(sums, np.logaddexp.reduce([log_w, 2 * log_w], axis=1))
-        return sums
+        zero = tg.zeros_like(mu)
+        z = reparameterise(mu, log_var, rng.normal((samples, *mu.shape), dtype=mu.dtype))  # (m, b, d)
+        return self.decoder.log_prob(x, z) + log_normal(z, zero, zero) - log_normal(z, mu, log_var)
+
+    def _log_weights(self, x, samples: int, at_once: int, rng: Generator) -> Iterator[np.ndarray]:
+        """The same in chunks of a few draws, on the host."""
+        chunk = max(1, at_once // len(x))
+        for first in range(0, samples, chunk):
+            yield self.log_weights(x, rng, min(chunk, samples - first)).numpy()
 
     @property
     def _like(self) -> tg.Tensor:
