@@ -17,6 +17,7 @@ from tinygen.runs import Run, blas_threads, open_run
 
 CARD = dict(
     rows=("F1", "F2"),
+    resumes=True,
     model="vae.vae:VAE",
     claims={
         "test ELBO, digits, 2 latents (nats)": {"published": None, "bar": ">= -24.5", "budget_min": 2},
@@ -106,7 +107,7 @@ def reproduce(run, claims):
     values = {}
     for claim in claims:
         data = "mnist" if "MNIST" in claim else "digits"
-        vae, _, x, draws = trained(Run(run.folder and run.folder / data), data, stand_in=False)
+        vae, _, x, draws = trained(run.part(data), data, stand_in=False)
         values[claim] = vae.elbo(x, rng=draws).mean()
     return values
 

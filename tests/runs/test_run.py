@@ -186,6 +186,17 @@ def test_open_run_numbers_new_folders_and_guards_old_ones(tmp_path):
         open_run({"steps": 4, **resumed})
 
 
+def test_a_part_is_a_run_of_its_own_and_is_resumed(tmp_path):
+    whole = Run(tmp_path, {"a": 1}, quiet=True)
+    with pytest.raises(Killed):
+        Toy().fit(30, whole.part("b"), 20, 7, kill)
+    Toy(seed=5).fit(30, whole.part("b"))
+    straight(tmp_path / "straight")
+    for name in ("checkpoint.safetensors", "metrics.csv"):
+        assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes()
+    assert Run(quiet=True).part("b").folder is None
+
+
 def test_plain_lines_where_there_is_no_terminal(capsys):
     Toy().fit(20, Run())
     lines = capsys.readouterr().out.splitlines()

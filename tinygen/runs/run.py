@@ -85,6 +85,15 @@ class Run:
         run.metrics = Metrics(run._path("metrics.csv"))
         return run
 
+    def part(self, name: str) -> Run:
+        """A run of its own in a folder inside this one: the one that is there already, to be resumed, or a new one."""
+        folder = self._path(name)
+        if folder is None:
+            return Run(quiet=self.quiet)
+        if (folder / "config.json").exists():
+            return Run.resume(folder, quiet=self.quiet)
+        return Run(folder, {"part": name}, quiet=self.quiet)
+
     def _path(self, name: str) -> Path | None:
         return None if self.folder is None else self.folder / name
 
