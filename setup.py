@@ -17,7 +17,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["tinygen", "tinygen.*"]), "tinygen.demos"],
     package_dir={"tinygen.demos": "demos"},
-    package_data={"tinygen": ["py.typed", "data/*.gz"]},
+    package_data={"tinygen": ["py.typed", "data/*.gz", "plot/*.html"], "tinygen.demos": ["*.safetensors"]},
     install_requires=["numpy>=2.0", "scipy>=1.13", "tqdm>=4.66", "safetensors>=0.4"],
     extras_require={
         "demos": DEMOS,

@@ -43,7 +43,7 @@ def main(*, steps=2000, lr=0.05, device="cpu", seed=0, quick=False, out="runs_ou
     print("right on {train:.1%} of train, {test:.1%} of test; shown from A to J, on {in order:.1%} of test; "
           "largest gap in the balance equations {residual:.1e}".format(**scores))  # fmt: skip
     run.save_figure("learning.png", learning(read_metrics(run.folder / "metrics.csv")))
-    run.save_figure("confusion.png", confusion(model.confusion(*test), letters.classes))
+    run.save_figure("confusion.png", plot.confusion(model.confusion(*test), letters.classes))
     run.save_figure("templates.png", templates(model, letters.classes))
     run.save_figure("order.png", order(read_metrics(run.folder / "metrics.csv"), in_order, train, letters.classes))
     run.save_figure("balance.png", balance(*irises, seed))
@@ -128,24 +128,6 @@ def logged(metrics):
     """Images seen and score, where the score was taken."""
     step, score = np.array(metrics["step"]), np.array(metrics["score"])
     return step[np.isfinite(score)] * SIZE, score[np.isfinite(score)]
-
-
-def confusion(C, classes):
-    """Who is taken for whom, in percent of the row (S2 figs. 2.3 and 2.4)."""
-    made = plot.figure(6, 5.5)
-    made.set_layout_engine("constrained")
-    axes, share = made.add_subplot(), 100 * C / C.sum(1, keepdims=True)
-    off = share * (1 - np.eye(len(C)))
-    picture = axes.imshow(off, cmap="Blues")  # the diagonal would drown the rest
-    for a, b in np.ndindex(*C.shape):
-        dark = off[a, b] > off.max() / 2
-        axes.text(b, a, f"{share[a, b]:.1f}" if a != b else f"{share[a, b]:.0f}", ha="center", va="center", fontsize=8,
-                  color="white" if dark else "black", weight="bold" if a == b else "normal")  # fmt: skip
-    ticks = range(len(classes))
-    axes.set(xticks=ticks, yticks=ticks, xticklabels=classes, yticklabels=classes, xlabel="answer",
-             ylabel="truth", title="Confusion matrix, percent (colour: mistakes only)")  # fmt: skip
-    made.colorbar(picture, shrink=0.8, label="% of the letter")
-    return made
 
 
 def templates(model, classes):

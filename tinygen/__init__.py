@@ -7,7 +7,7 @@
 Tensor([2., 4., 6.], dtype=float32)
 
 The engine is `tinygen.autograd`, and its functions are here too. The floors above are loaded when first used:
-`tg.nn`, `tg.optim`, `tg.data`, `tg.models`, `tg.plot`, `tg.runs`.
+`tg.nn`, `tg.optim`, `tg.probability`, `tg.data`, `tg.metrics`, `tg.plot`, `tg.runs`, `tg.models`.
 """
 
 import importlib as _importlib

@@ -120,19 +120,21 @@ def list_systems() -> None:
     found = {row: card for card in ledger.cards() for row in card.rows}
     for s in ledger.systems():
         card = found.get(s.id)
-        met = sum(o["met"] for o in ledger.outcomes(s.id))
-        state = f"{card.model}, demo {card.demo}: {met} of {len(card.claims)} claims met" if card else "planned"
+        met = sum(o["met"] for o in ledger.outcomes(s.id) if not o.get("verdict"))
+        promised = sum(not c.verdict for c in card.claims) if card else 0
+        state = f"{card.model}, demo {card.demo}: {met} of {promised} claims met" if card else "planned"
         print(f"{s.id:4} {s.name if len(s.name) <= 70 else s.name[:67] + '...':70}  {state}")
 
 
-def reproduce(rows: list[str], full: bool) -> None:
+def reproduce(rows: list[str], full: bool, resume: bool) -> None:
     """Run the claims of these rows, keep their outcomes in results/, and render RESULTS.md."""
     from tinygen import ledger
     from tinygen.ledger.systems import ROOT
 
     count = 0
-    for o in ledger.reproduce(rows, demo_module, full=full):
-        print(f"{o['row']:4} {o['claim']}: {o['value']:.4g} ({'met' if o['met'] else 'MISSED'}), "
+    for o in ledger.reproduce(rows, demo_module, full=full, resume=resume):
+        outcome = ledger.outcome_name(o["met"], o.get("verdict", False)).replace("missed", "MISSED")
+        print(f"{o['row']:4} {o['claim']}: {o['value']:.4g} ({outcome}), "
               f"wanted {o['bar']}, published {o['published']}; {o['seconds']:.0f} s", flush=True)  # fmt: skip
         count += 1
     if rows and not count:
@@ -158,6 +160,7 @@ def parser() -> argparse.ArgumentParser:
     c = commands.add_parser("reproduce", help="run the claims of rows and render RESULTS.md")
     c.add_argument("rows", nargs="*", metavar="ROW", help="F1, or a letter for all its rows; none: only render")
     c.add_argument("--full", action="store_true", help="also claims of more than ten minutes")
+    c.add_argument("--resume", action="store_true", help="go on with what an earlier call left, though files changed")
     commands.add_parser("demo", help="run a demo: demo NAME [options]", add_help=False)
     return top
 
@@ -185,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "explain": lambda: explain(given.name),
             "info": lambda: info(given.lines),
             "list": list_systems,
-            "reproduce": lambda: reproduce(given.rows, given.full),
+            "reproduce": lambda: reproduce(given.rows, given.full, given.resume),
         }[given.command]
     try:
         run()

@@ -72,6 +72,50 @@ def test_results_are_rendered_and_marked_when_stale(clone):
     assert "| 0.7 | met, stale |" in ledger.render(clone)
 
 
+def test_of_several_seeds_the_median_counts(clone):
+    (found,) = ledger.reproduce(["F1"], demo({"score": [0.9, 0.1, 0.6]}), root=clone)
+    assert found["value"] == 0.6 and found["met"] and found["seeds"] == [0.9, 0.1, 0.6]
+    assert "| 0.6 (0.1 to 0.9, 3 seeds) | met |" in ledger.render(clone)
+
+
+def test_verdicts_are_no_failures(clone):
+    card = DEMO.replace('"budget_min": 1}', '"budget_min": 1, "verdict": True}')
+    (clone / "demos/toy.py").write_text(card, encoding="utf-8")
+    list(ledger.reproduce(["F1"], demo({"score": 0.4}), root=clone))
+    assert "| 0.4 | not confirmed |" in ledger.render(clone)
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_a_stopped_reproduction_goes_on_if_the_card_says_so(clone, resumes):
+    """The third call is a new one: the second has finished."""
+    if resumes:
+        card = DEMO.replace("dict(rows", "dict(resumes=True, rows")
+        (clone / "demos/toy.py").write_text(card, encoding="utf-8")
+    seen = []
+
+    def reproduce(run, claims):
+        seen.append((run.folder / "half").exists())
+        (run.folder / "half").touch()
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        return {"score": 1.0}
+
+    def call(**options):
+        return list(
+            ledger.reproduce(["F1"], lambda name: types.SimpleNamespace(reproduce=reproduce), root=clone, **options)
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    (found,) = call()
+    assert found["seconds"] >= 0 and found["cpu_seconds"] >= 0
+    call()
+    assert seen == [False, resumes, False]
+    (clone / "tinygen/models/vae/vae.py").write_text("changed", encoding="utf-8")
+    call(resume=True)
+    assert seen[3] == resumes  # asked for by name: although it had finished, and the chapter has changed
+
+
 @pytest.mark.parametrize(
     "card, message",
     [

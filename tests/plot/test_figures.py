@@ -27,9 +27,29 @@ def test_scatter_and_curves(tmp_path):
     assert "matplotlib.pyplot" not in sys.modules
 
 
+def test_names_stand_at_the_middle_of_their_rows_and_columns():
+    made = plot.image_grid(np.zeros((6, 8, 4)), 3, title="a", row_names=["b", "c"], column_names=["d", "e", "f"])
+    (axes,) = made.axes
+    assert axes.get_title() == "a"
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["b", "c"] and list(axes.get_yticks()) == [5, 14]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["d", "e", "f"] and list(axes.get_xticks()) == [3, 8, 13]
+
+
+def test_confusion_shows_percents_and_panels_their_circle():
+    (axes, _) = plot.confusion(np.array([[3, 1], [0, 4]]), ["p", "q"]).axes
+    assert [t.get_text() for t in axes.texts] == ["75", "25.0", "0.0", "100"]
+    codes = {"a": np.eye(2), "b": 9 * np.eye(2)}
+    for axes in plot.scatter_panels(codes, np.array([0, 1]), radius=2).axes:
+        (circle,) = axes.lines
+        np.testing.assert_allclose(np.hypot(*circle.get_data()), 2)
+
+
 def test_bad_input_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\(4, 5\)"):
         plot.image_grid(np.ones((4, 5)), 2)
+    for counts in (np.ones((3, 3)), np.eye(2) * [1, 0]):
+        with pytest.raises(ValueError, match="each of 2 classes"):
+            plot.confusion(counts, ["p", "q"])
     with pytest.raises(ValueError, match=r"\(4, 3\)"):
         plot.scatter_latent(np.ones((4, 3)), np.ones(4))
 

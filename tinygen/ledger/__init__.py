@@ -5,8 +5,8 @@ claims and keeps their outcomes in `results/ROW.json`, from which `RESULTS.md` i
 typed by hand.
 """
 
-from tinygen.ledger.cards import Card, Claim, cards
+from tinygen.ledger.cards import Card, Claim, cards, outcome_name
 from tinygen.ledger.results import outcomes, render, reproduce
 from tinygen.ledger.systems import System, systems
 
-__all__ = ["Card", "Claim", "System", "cards", "outcomes", "render", "reproduce", "systems"]
+__all__ = ["Card", "Claim", "System", "cards", "outcome_name", "outcomes", "render", "reproduce", "systems"]

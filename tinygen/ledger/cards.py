@@ -7,6 +7,10 @@ CARD = dict(
     claims={"test ELBO (nats)": {"published": None, "bar": ">= -24.5", "budget_min": 2}},
 )
 ```
+
+A claim with `"verdict": True` puts a statement of the documents to the test: its bar decides between *confirmed* and
+*not confirmed*, and neither is a failure. A card with `resumes=True` has a `reproduce` that goes on with what an
+earlier call left in the run's folder.
 """
 
 from __future__ import annotations
@@ -29,11 +33,21 @@ class Claim:
     published: str | float | None
     bar: str  # a relation and a number: ">= 0.9"
     budget_min: float
+    verdict: bool = False  # whether the bar decides about a statement, and is no promise
 
     def met(self, value: float) -> bool:
         """Whether a value reaches the bar."""
         relation, number = self.bar.split()
         return bool(_RELATIONS[relation](value, float(number)))
+
+    def outcome(self, value: float) -> str:
+        """What a value is called: met or missed; of a verdict, confirmed or not confirmed."""
+        return outcome_name(self.met(value), self.verdict)
+
+
+def outcome_name(met: bool, verdict: bool) -> str:
+    """How an outcome is called."""
+    return ("not confirmed", "confirmed")[met] if verdict else ("missed", "met")[met]
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,7 @@ class Card:
     rows: tuple[str, ...]
     model: str
     claims: tuple[Claim, ...]
+    resumes: bool = False
 
     @property
     def chapter(self) -> Path:
@@ -76,6 +91,6 @@ def _card(demo: str, literal: dict) -> Card:
         claims = tuple([Claim(name, **claim) for name, claim in literal.get("claims", {}).items()])
         for claim in claims:
             claim.met(0.0)
-        return Card(demo, tuple(literal["rows"]), literal["model"], claims)
+        return Card(demo, tuple(literal["rows"]), literal["model"], claims, literal.get("resumes", False))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"demos/{demo}.py: CARD is not as it should be ({type(error).__name__}: {error})") from error

@@ -1,8 +1,11 @@
 """Running claims, keeping their outcomes, and rendering them.
 
-An outcome is kept with the seconds it took, the machine, and a digest of the files that it came from (chapter and
-demo): when one of these has changed since, the outcome is marked as stale. A demo that makes claims has a function
-`reproduce(run, claims) -> {claim: value}`, which is given the names of the claims that are wanted.
+An outcome is kept with the seconds it took (by the clock, and of processor time), the machine, and a digest of the
+files that it came from (chapter and demo): when one of these has changed since, the outcome is marked as stale. A demo
+that makes claims has a function `reproduce(run, claims) -> {claim: value}`, which is given the names of the claims that
+are wanted. A value is a number, or a list with one for each seed, whose median counts. The run has a new folder, unless
+the card says `resumes=True` and an earlier call that was stopped has left one: of the same chapter and demo, or of
+others if `resume` is asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygen.ledger.cards import Card, cards
+from tinygen.ledger.cards import Card, cards, outcome_name
 from tinygen.ledger.systems import ROOT, systems
 from tinygen.runs import Run
 from tinygen.runs.checkpoint import atomically
@@ -39,7 +42,12 @@ def machine() -> str:
 
 
 def reproduce(
-    rows: list[str], import_demo: Callable[[str], Any], *, full: bool = False, root: Path = ROOT
+    rows: list[str],
+    import_demo: Callable[[str], Any],
+    *,
+    full: bool = False,
+    resume: bool = False,
+    root: Path = ROOT,
 ) -> Iterator[dict[str, Any]]:
     """Run the claims of these rows (a letter stands for all its rows); yields each outcome once it is written.
 
@@ -47,6 +55,7 @@ def reproduce(
     ----------
     import_demo : gives the module of a demo by its name
     full : also the claims that take more than ten minutes
+    resume : go on with what earlier calls have left, also where the chapter or the demo has changed since
     """
     known = [s.id for s in systems(root / "SYSTEMS.md")]
     wanted = [r for r in known if any(r == w or (w.isalpha() and r.startswith(w)) for w in rows)]
@@ -56,29 +65,62 @@ def reproduce(
     for card in cards(root / "demos"):
         names = [c.name for c in card.claims if full or c.budget_min <= QUICK]
         if names and set(card.rows) & set(wanted):
-            yield from _run(card, names, import_demo(card.demo), root)
+            yield from _run(card, names, import_demo(card.demo), resume, root)
 
 
-def _run(card: Card, names: list[str], module: Any, root: Path) -> Iterator[dict[str, Any]]:
+def _run(card: Card, names: list[str], module: Any, resume: bool, root: Path) -> Iterator[dict[str, Any]]:
     """Run one demo's claims and write their outcomes."""
     if not hasattr(module, "reproduce"):
         raise ValueError(f"reproduce: demos/{card.demo}.py makes claims, but has no function reproduce(run, claims)")
-    folder = root / "runs_out" / "reproduce" / card.demo
-    shutil.rmtree(folder, ignore_errors=True)
-    start = time.monotonic()
-    values = module.reproduce(Run(folder, {"demo": card.demo, "claims": names}), names)
-    seconds = round(time.monotonic() - start, 1)
+    run = _begin(card, resume, root)
+    assert run.folder is not None
+    with _Clock(run.folder / "seconds.json") as clock:
+        values = module.reproduce(run, names)
     if set(values) != set(names):
         raise ValueError(f"reproduce: demos/{card.demo}.py gave {sorted(values)}; {sorted(names)} were wanted")
     for claim in card.claims:
         if claim.name in names:
-            value = float(values[claim.name])
-            outcome = {"claim": claim.name, "value": value, "bar": claim.bar, "met": claim.met(value),
-                       "published": claim.published, "seconds": seconds, "demo": card.demo,
+            seeds = [float(v) for v in np.atleast_1d(values[claim.name])]
+            value = float(np.median(seeds))
+            outcome = {"claim": claim.name, "value": value, "seeds": seeds, "bar": claim.bar, "met": claim.met(value),
+                       "published": claim.published, **clock.spent, "demo": card.demo,
                        "machine": machine(), "digest": digest(card, root)}  # fmt: skip
+            outcome |= {"verdict": True} if claim.verdict else {}
             for row in card.rows:
                 _write(root / "results" / f"{row}.json", outcome)
                 yield {"row": row, **outcome}
+    (run.folder / "finished").touch()
+
+
+def _begin(card: Card, resume: bool, root: Path) -> Run:
+    """The run of a demo's claims: a new one, or, if it can go on, what is left of an earlier one."""
+    folder = root / "runs_out" / "reproduce" / card.demo
+    config = {"demo": card.demo, "digest": digest(card, root)}
+    if card.resumes and (folder / "config.json").exists():
+        run = Run.resume(folder)
+        if resume or (run.config == config and not (folder / "finished").exists()):
+            return run
+    shutil.rmtree(folder, ignore_errors=True)
+    return Run(folder, config)
+
+
+class _Clock:
+    """How long the calls took that worked in a folder, together: also those that an error or Ctrl-C has ended."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.spent = {"seconds": 0.0, "cpu_seconds": 0.0, **before}
+
+    def __enter__(self) -> _Clock:
+        self.start = {"seconds": time.monotonic(), "cpu_seconds": time.process_time()}
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        now = {"seconds": time.monotonic(), "cpu_seconds": time.process_time()}
+        self.spent = {name: round(self.spent[name] + now[name] - self.start[name], 1) for name in now}
+        with atomically(self.path) as temporary:
+            temporary.write_text(json.dumps(self.spent), encoding="utf-8")
 
 
 def _write(path: Path, outcome: dict[str, Any]) -> None:
@@ -93,13 +135,19 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
+def _ours(outcome: dict[str, Any]) -> str:
+    """The figure, and its range over seeds."""
+    seeds, value = outcome.get("seeds", [0.0]), f"{outcome['value']:.4g}"
+    return value if len(seeds) == 1 else f"{value} ({min(seeds):.4g} to {max(seeds):.4g}, {len(seeds)} seeds)"
+
+
 def outcomes(row: str, root: Path = ROOT) -> list[dict[str, Any]]:
     """The outcomes that are kept for a row."""
     return _read(root / "results" / f"{row}.json")
 
 
 def render(root: Path = ROOT) -> str:
-    """`RESULTS.md`: every outcome beside what was published and what was wanted."""
+    """`RESULTS.md`: every outcome beside what was published and what was wanted, verdicts on statements included."""
     fresh = {card.demo: digest(card, root) for card in cards(root / "demos")}
     lines = [
         "# Results",
@@ -107,15 +155,18 @@ def render(root: Path = ROOT) -> str:
         "Rendered by `python -m tinygen reproduce` from `results/`; nothing here is typed by hand. *stale*: the",
         "chapter or the demo has changed since.",
         "",
+        "Where several seeds were run, their median is given, with the least and the greatest and their number.",
+        "Seconds are of processor time.",
+        "",
         "| row | claim | published | wanted | ours | | seconds | command |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for system in systems(root / "SYSTEMS.md"):
         for o in outcomes(system.id, root):
             claim = o["claim"].replace("|", r"\|")  # a bar would end the cell
-            state = "met" if o["met"] else "missed"
+            state = outcome_name(o["met"], o.get("verdict", False))
             state += "" if fresh.get(o["demo"]) == o["digest"] else ", stale"
             published = "" if o["published"] is None else o["published"]
-            lines.append(f"| {system.id} | {claim} | {published} | {o['bar']} | {o['value']:.4g} | {state} "
-                         f"| {o['seconds']:.0f} | `reproduce {system.id}` |")  # fmt: skip
+            lines.append(f"| {system.id} | {claim} | {published} | {o['bar']} | {_ours(o)} | {state} "
+                         f"| {o.get('cpu_seconds', o['seconds']):.0f} | `reproduce {system.id}` |")  # fmt: skip
     return "\n".join(lines) + "\n"
