@@ -47,7 +47,10 @@ class Page:
         self._number, self._rest, self._events, self._session = 0, b"", [], None
         self.errors: list[str] = []
         self.requests: list[str] = []
-        target = next(t for t in self("Target.getTargets")["targetInfos"] if t["type"] == "page")
+        try:
+            target = next(t for t in self("Target.getTargets")["targetInfos"] if t["type"] == "page")
+        except (BrokenPipeError, EOFError):
+            pytest.skip(f"{chromium()} does not start on this machine (exit status {self._browser.wait(20)})")
         self._session = self("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self(f"{domain}.enable")
@@ -82,7 +85,10 @@ class Page:
         while b"\0" not in self._rest:
             if not select.select([self._receive], [], [], max(end - time.monotonic(), 0))[0]:
                 raise TimeoutError(f"Chromium has said nothing for {seconds} s")
-            self._rest += os.read(self._receive, 1 << 16) or pytest.fail("Chromium has gone")
+            read = os.read(self._receive, 1 << 16)
+            if not read:
+                raise EOFError("Chromium has gone")
+            self._rest += read
         text, self._rest = self._rest.split(b"\0", 1)
         got = json.loads(text)
         self._note(got.get("method"), got.get("params", {}))

@@ -131,6 +131,8 @@ def test_every_layer_can_be_switched_off_and_on(opened):
         assert (stage(opened) != everything).any(), names[k]
         opened.press(f".layer:nth-of-type({k + 1}) input")
         assert (stage(opened) == everything).all(), names[k]
+    opened.key(" ")  # the last switch has the focus: the key is its own, and does not play
+    assert (stage(opened) != everything).any() and text(opened, "word") == "Play"
 
 
 def test_a_press_on_a_curve_goes_to_its_step(opened):
@@ -203,6 +205,18 @@ def test_the_reader_draws_numbers_where_they_lie(page, tmp_path):
     assert at(3, 1.5)[3] > 0.8 and at(3, 1.5)[0] > at(3, 1.5)[1]  # purple
     assert at(0.2, 0.2)[3] > 0.4 and at(0.2, 0.2)[2] > at(0.2, 0.2)[0]  # blue
     assert not any(at(x, y)[3] for x, y in [(0.2, 1.8), (3.8, 0.2), (3.8, 1.8), (2, 1)])
+    assert page.errors == []
+
+
+def test_arrows_are_as_long_as_the_root_of_what_they_mean(page, tmp_path):
+    replay = plot.Replay((0, 4, 0, 2), steps=1)
+    replay.record(0, arrows={"a": ([[0.5, 1.5], [0.5, 0.5]], [[1.0, 0.0], [4.0, 0.0]])})
+    replay.write(tmp_path / "replay.html")
+    show(page, (tmp_path / "replay.html").as_uri())
+    seen = stage(page)[..., 3]
+    scale = (seen.shape[1] - 36) / 4
+    short, long = (np.count_nonzero(seen[round(6 + y * scale), 40:-20]) for y in (0.5, 1.5))
+    assert abs(long - 2 * short) <= 3 and abs(short - 0.2 * scale) <= 2
     assert page.errors == []
 
 

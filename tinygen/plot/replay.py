@@ -28,6 +28,9 @@ ellipses : means as places; of a covariance $\Sigma$ the symmetric root $\Sigma^
     16 bits, 2 m / 65535 with the frame's largest entry m
 
 Scalars are stored as they are. The same recording gives the same bytes.
+
+An arrow is drawn as long as the square root of its length, since gradients differ by powers of ten in a run; the page's
+key says what the lengths mean.
 """
 
 from __future__ import annotations
@@ -241,17 +244,16 @@ class Replay:
         if tuple(np.asarray(state["box"]).tolist()) != self.box:
             raise ValueError(f"Replay.load_state_dict: the frames have the box {np.asarray(state['box']).tolist()}, "
                              f"and the recorder {list(self.box)}")  # fmt: skip
-        self._frames = []
-        if not len(state["steps"]):
-            return
-        kinds, parts, scalars = json.loads(state["layers"])
+        kinds, parts, scalars = json.loads(state.get("layers", "[[], [], []]"))
+        frames = []
         for f, step in enumerate(np.asarray(state["steps"]).tolist()):
             coded = {}
             for k, (name, part) in enumerate(parts):
                 ends = tuple(np.asarray(state[f"ends{k}"])[f].tolist()) if f"ends{k}" in state else None
                 coded[name, part] = _Coded(np.asarray(state[f"codes{k}"])[f], ends)
             values = np.asarray(state["scalars"])[f].tolist()
-            self._frames.append(_Frame(step, dict(kinds), coded, dict(zip(scalars, values, strict=True))))
+            frames.append(_Frame(step, dict(kinds), coded, dict(zip(scalars, values, strict=True))))
+        self._frames = frames
 
     # ---- the page --------------------------------------------------------------------------------------
 
