@@ -15,7 +15,11 @@ strict_cupy = pytest.importorskip("strict_cupy", reason="tests/strict_cupy.py is
 SMALL = {  # options of `main`, and constants of the module
     "backprop": (dict(steps=20, hidden=8), {}),
     "batchnorm": (dict(steps=3), dict(LAYERS=3, RATES=(0.1, 0.3))),
+    "dcgan": (dict(steps=3), dict(JUDGE=3)),
+    "gan2d": (dict(steps=3, quick=True), {}),
+    "gmm": (dict(points=60, steps=3), dict(pictures=lambda *given: None, smallest_rise=lambda problems: 0.0)),
     "linear_regression": (dict(steps=20), dict(DRAWS=100)),
+    "rbm": (dict(steps=5, hidden=8), dict(FULL=dict(few=4, chain=3, path=10, digits=30, stripes=30))),
     "risk": (dict(examples=200), dict(SAMPLE=1000)),
     "softmax": (dict(steps=20), {}),
     "vae": (dict(steps=10, hidden=8, importance=3), {}),

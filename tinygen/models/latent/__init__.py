@@ -1,0 +1,6 @@
+"""Latent variables, classical: what is hidden has few values, or a linear effect."""
+
+from tinygen.models.latent.em import EM, Posterior
+from tinygen.models.latent.gaussian_mixture import GaussianMixture
+
+__all__ = ["EM", "GaussianMixture", "Posterior"]
