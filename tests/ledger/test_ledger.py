@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 
 import pytest
@@ -114,6 +115,25 @@ def test_a_stopped_reproduction_goes_on_if_the_card_says_so(clone, resumes):
     (clone / "tinygen/models/vae/vae.py").write_text("changed", encoding="utf-8")
     call(resume=True)
     assert seen[3] == resumes  # asked for by name: although it had finished, and the chapter has changed
+
+
+def test_what_was_resumed_after_a_change_goes_on_without_asking(clone):
+    (clone / "demos/toy.py").write_text(DEMO.replace("dict(rows", "dict(resumes=True, rows"), encoding="utf-8")
+    seen = []
+
+    def reproduce(run, claims):
+        seen.append((run.folder / "half").exists())
+        (run.folder / "half").touch()
+        if len(seen) < 3:
+            raise KeyboardInterrupt
+        return {"score": 1.0}
+
+    module = types.SimpleNamespace(reproduce=reproduce)
+    for resume in (False, True, False):
+        with contextlib.suppress(KeyboardInterrupt):
+            list(ledger.reproduce(["F1"], lambda name: module, resume=resume, root=clone))
+        (clone / "tinygen/models/vae/vae.py").write_text("changed once", encoding="utf-8")
+    assert seen == [False, True, True]
 
 
 @pytest.mark.parametrize(

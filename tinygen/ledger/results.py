@@ -42,12 +42,7 @@ def machine() -> str:
 
 
 def reproduce(
-    rows: list[str],
-    import_demo: Callable[[str], Any],
-    *,
-    full: bool = False,
-    resume: bool = False,
-    root: Path = ROOT,
+    rows: list[str], import_demo: Callable[[str], Any], *, full: bool = False, resume: bool = False, root: Path = ROOT
 ) -> Iterator[dict[str, Any]]:
     """Run the claims of these rows (a letter stands for all its rows); yields each outcome once it is written.
 
@@ -99,6 +94,9 @@ def _begin(card: Card, resume: bool, root: Path) -> Run:
     if card.resumes and (folder / "config.json").exists():
         run = Run.resume(folder)
         if resume or (run.config == config and not (folder / "finished").exists()):
+            with atomically(folder / "config.json") as temporary:  # from here on it is the run of the present files
+                temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            (folder / "finished").unlink(missing_ok=True)
             return run
     shutil.rmtree(folder, ignore_errors=True)
     return Run(folder, config)
