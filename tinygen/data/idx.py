@@ -88,11 +88,7 @@ def read_idx(
     """
     stored = read_bytes(path, limit=limit, sizes=sizes, fix=fix)
     if sha256 is not None:
-        wanted = [sha256] if isinstance(sha256, str) else sha256
-        found = hashlib.sha256(stored).hexdigest()
-        if found not in wanted:
-            known = " or ".join(s[:12] + "…" for s in wanted)
-            refuse(path, f"its SHA-256 is {found[:12]}…, wanted {known}: altered or another file", fix)
+        check_sum(path, stored, [sha256] if isinstance(sha256, str) else sha256, fix)
     try:
         if stored[:2] == b"\x1f\x8b":
             return _compressed(stored, shape, limit)
@@ -128,6 +124,14 @@ def read_bytes(
         raise
     except OSError as error:
         refuse(path, f"it cannot be read ({error.strerror or error})", fix)
+
+
+def check_sum(path: str | os.PathLike, stored: bytes, wanted: Sequence[str], fix: str) -> None:
+    """Refuse a file that has none of the wanted SHA-256 sums."""
+    found = hashlib.sha256(stored).hexdigest()
+    if found not in wanted:
+        known = " or ".join(s[:12] + "…" for s in wanted)
+        refuse(path, f"its SHA-256 is {found[:12]}…, wanted {known}: altered or another file", fix)
 
 
 def _header(data: bytes | bytearray, shape: Sequence[int | None] | None, limit: int) -> tuple[tuple[int, ...], int]:

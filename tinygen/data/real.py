@@ -1,4 +1,4 @@
-"""The real sets of images: which files, with which sums, and where they can be had.
+"""The real sets of images, and published parameters: which files, with which sums, and where they can be had.
 
 | set      | what                                                                | size    | train  | test   |
 |----------|---------------------------------------------------------------------|---------|--------|--------|
@@ -10,7 +10,7 @@
 
 Each set is a folder of its name under the root, and holds the files under the names they have always had. A file is
 accepted by its SHA-256. The addresses are those of the publishers and of well-known mirrors. Nothing here is ever
-fetched unless `download(name)` is called with the set's name.
+fetched unless `download(name)` is called with the set's name. `PARAMETERS` lists what `published` reads.
 """
 
 from __future__ import annotations
@@ -33,6 +33,15 @@ class Source(NamedTuple):
     size: int
     sha256: str
     urls: tuple[str, ...]
+
+
+class Parameters(NamedTuple):
+    """A file of a published model's parameters: its size and sum, the shapes of its arrays, and where it can be had."""
+
+    size: int
+    sha256: str
+    shapes: dict[str, tuple[int, ...]]
+    fix: str
 
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
@@ -119,4 +128,15 @@ ELSEWHERE = {  # sets that no list with sums offers: what to do by hand
     "celeba": "get img_align_celeba and list_attr_celeba.txt from mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
     "olivetti": "write what scikit-learn's fetch_olivetti_faces gets with tinygen.data.write_idx as "
     "faces-images-idx3-ubyte.gz and faces-labels-idx1-ubyte.gz, and load with verify=False",
+}
+
+PARAMETERS = {
+    "rbm_cd25_500": Parameters(
+        1452195,
+        "1c065bfb5b96b9749c6957f75dfdad369c8395cbf54940347d9cd17fdd362003",
+        {"weight": (784, 500), "visible_bias": (784,), "hidden_bias": (500,)},
+        "get the file again, or make it with numpy.savez from data/rbm/rbm_CD25_500.mat of the GitHub repository "
+        "gpapamak/distilling_model_knowledge (BSD licence; bring its pixels, columns first, into rows), and pass "
+        "verify=False",
+    )
 }
