@@ -23,7 +23,7 @@ $\Sigma = V \Lambda V^\top$,
 
 $$ A = V \Lambda^{1/2}, \tag{3} $$
 
-with eigenvalues that rounding has left below 0 taken as 0.
+with eigenvalues that are 0 but for rounding taken as 0, so that the rank is kept.
 
 **Mean and covariance in one pass.** Features need not be in memory all at once: of parts with $n_a$ and $n_b$ rows the
 sums of squares $M = \sum_i (f_i - \mu)(f_i - \mu)^\top$ join exactly, with $\delta = \mu_b - \mu_a$, as
@@ -111,7 +111,8 @@ class Moments:
 def factor(covariance) -> np.ndarray:
     r"""(3): $A = V \Lambda^{1/2}$ with $A A^\top = \Sigma$, for a covariance (d, d) of any rank."""
     values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
+    zero = len(values) * np.finfo(values.dtype).eps * np.abs(values).max()  # as far as the problem is solved
+    return vectors * np.sqrt(np.where(values > zero, values, 0.0))
 
 
 def trace_of_root(covariance_x, covariance_g) -> float:

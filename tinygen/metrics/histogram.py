@@ -134,10 +134,10 @@ def mixture_probabilities(mixture: Any, edges: Edges, *, nodes: int = 16) -> np.
 
 def _nodes(x_edges, mean, covariance, nodes):
     """Places and weights of a rule on each piece of each bin, and the number of the bin."""
-    slope = covariance[0, 1] / covariance[0, 0]
-    width = np.sqrt(covariance[0, 0])  # the integrand changes over this, and over what moves m by s
-    if slope:
-        width = min(width, np.sqrt(covariance[1, 1] - slope * covariance[0, 1]) / abs(slope))
+    slope, width = covariance[0, 1] / covariance[0, 0], np.sqrt(covariance[0, 0])
+    s = np.sqrt(covariance[1, 1] - slope * covariance[0, 1])
+    if abs(slope) * width > s:  # the integrand changes over a standard deviation of x_1, and over what moves m by s
+        width = s / abs(slope)
     reach = mean[0] + 12 * np.sqrt(covariance[0, 0]) * np.array([-1.0, 1.0])  # beyond, there is less than rounding
     t, w = np.polynomial.legendre.leggauss(nodes)
     places, weights, bins = [], [], []

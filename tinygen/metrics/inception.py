@@ -46,7 +46,7 @@ def log_inception_score(log_p) -> float:
     log_p = _checked(log_p)
     log_marginal = logsumexp(log_p, axis=0) - np.log(len(log_p))  # log p(y), (k,)
     p = np.exp(log_p)
-    gap = np.where(p > 0, log_p - log_marginal, 0.0)  # 0 log 0 = 0
+    gap = np.subtract(log_p, log_marginal, out=np.zeros_like(p), where=p > 0)  # 0 log 0 = 0
     return float((p * gap).sum(1).mean())
 
 

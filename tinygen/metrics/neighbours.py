@@ -6,7 +6,7 @@ at the smallest distance,
 $$ d(x) = \min_i \lVert x - t_i \rVert, \tag{1} $$
 
 and sees whether they are the same picture. The distance in pixels is a crude judge: an image moved by one pixel is far
-away. In the features of a network that recognises the things shown it is a better one (flatten nothing; give features).
+away. Features of a network that recognises what is shown, in the place of images, are a better one.
 
 **How near is too near?** As near as unseen data would be. The share of pairs of a sample $g$ and an unseen test
 example $u$ in which the sample is the nearer one (Meehan, Chaudhuri and Dasgupta 2020, who make a test of it),
