@@ -20,7 +20,6 @@ from tinygen import nn, optim, plot
 from tinygen.data import Mixture, load, mixture
 from tinygen.metrics import modes_covered
 from tinygen.models.gan import GAN, LOSSES, nets, normal, theory
-from tinygen.plot.replay import gan_layers
 from tinygen.runs import Run, blas_threads, open_run, read_metrics
 from tinygen.runs.checkpoint import atomically
 
@@ -138,8 +137,8 @@ def trained(run, loss, data, steps, *, device="cpu", seed=0):
     gan.replay = plot.Replay(
         BOXES[data], steps=steps, title=f"{loss} on {data}", data=load(data).train.features[:300], glide=True,
         ranges={} if critic(gan) else {"discriminator": (0, 0.5, 1)},
-        caption="Grey: data. The field is what the discriminator says, arrows are where it sends the samples, and the "
-                "mesh is the plane of codes as the generator lays it.")  # fmt: skip
+        caption="Rings are data, discs are samples. The field is what the discriminator says, arrows are where it "
+                "sends the samples, and the mesh is the plane of codes as the generator lays it.")  # fmt: skip
     look(gan, mix, z, 0)
     for step in run.steps(gan, steps):
         run.log(**gan.update(x, BATCH))
@@ -151,7 +150,7 @@ def trained(run, loss, data, steps, *, device="cpu", seed=0):
 def look(gan, mix, z, step):
     """Keep a frame of the film, of the replay or of both; the score for the log."""
     modes, quality = judged(gan, mix)
-    layers = gan_layers(gan.generator, lambda x: opinion(gan, x), z, gan.replay.box,
+    layers = plot.gan_layers(gan.generator, lambda x: opinion(gan, x), z, gan.replay.box,
                         loss=lambda x: len(x) * gan.loss.generator(gan.discriminator, x))  # fmt: skip
     if step in gan.film.due:
         gan.film.frames[step] = (layers["points"]["samples"], layers["fields"]["discriminator"])
@@ -214,7 +213,7 @@ def reproduce(run, claims):
                 values[claim] = float(sum(c["modes"] == 8 for c in found))
             elif claim.startswith("ring8"):
                 loss = claim.removeprefix("ring8, ").partition(":")[0]
-                values[claim] = float(np.median([c["modes"] for c in seeds_of(run, loss, "ring8", STEPS, 5)]))
+                values[claim] = [c["modes"] for c in seeds_of(run, loss, "ring8", STEPS, 5)]
             else:
                 values[claim] = two_densities(Run(quiet=True))["gap of D" if "D*" in claim else "gap of v"]
     return values

@@ -88,7 +88,7 @@ def test_each_claim_has_its_training(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "cell", cell)
     claims = list(demo.CARD["claims"])
     values = demo.reproduce(Run(tmp_path / "r", quiet=True), claims)
-    assert list(values) == claims and [values[c] for c in claims[2:]] == [2.0] * len(demo.LOSSES) + [6.0]
+    assert list(values) == claims and [values[c] for c in claims[2:]] == [[*range(5)]] * len(demo.LOSSES) + [6.0]
     assert played[:-6] == [(loss, "ring8", demo.STEPS, seed) for loss in demo.LOSSES for seed in range(5)]
     assert played[-6:] == [("wasserstein-gp", "ring8", demo.STEPS // 3, 0)] * 6
 
