@@ -18,8 +18,14 @@ SMALL = {  # options of `main`, and constants of the module
     "dcgan": (dict(steps=3), dict(JUDGE=3)),
     "gan2d": (dict(steps=3, quick=True), {}),
     "gmm": (dict(points=60, steps=3), dict(pictures=lambda *given: None, smallest_rise=lambda problems: 0.0)),
-    "kernel_density": (dict(examples=40, steps=3), dict(
-        pictures=lambda *given: None, rates=lambda repeats: {"kernel": {10: (1.0, 0.1), 20: (0.5, 0.1)}})),
+    "k_means": (
+        dict(clusters=3, steps=3),
+        dict(pictures=lambda *given: None, excess=lambda n: 0.0, largest_rise=lambda n: 0.0, IMAGES=60),
+    ),
+    "kernel_density": (
+        dict(examples=40, steps=3),
+        dict(pictures=lambda *given: None, rates=lambda repeats: {"kernel": {10: (1.0, 0.1), 20: (0.5, 0.1)}}),
+    ),
     "linear_regression": (dict(steps=20), dict(DRAWS=100)),
     "rbm": (dict(steps=5, hidden=8), dict(FULL=dict(few=4, chain=3, path=10, digits=30, stripes=30))),
     "risk": (dict(examples=200), dict(SAMPLE=1000)),

@@ -2,5 +2,6 @@
 
 from tinygen.models.latent.em import EM, Posterior
 from tinygen.models.latent.gaussian_mixture import GaussianMixture
+from tinygen.models.latent.k_means import KMeans
 
-__all__ = ["EM", "GaussianMixture", "Posterior"]
+__all__ = ["EM", "GaussianMixture", "KMeans", "Posterior"]

@@ -1,0 +1,5 @@
+"""Densities without latent variables, from counts to nets."""
+
+from tinygen.models.density.kernel import KernelDensity
+
+__all__ = ["KernelDensity"]
