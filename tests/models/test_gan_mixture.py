@@ -54,12 +54,15 @@ def test_a_stacked_map_is_a_map_for_each_member():  # (1)
 @equation(Together.discriminator, 2)
 @equation(Together.generator, 2)
 def test_what_all_pay_is_the_sum_of_what_each_pays_and_so_are_the_gradients(loss):  # (2)
-    model, x = made().to(dtype="float64"), rng.normal(size=(4, 8, 2))
-    x_fake = rng.normal(size=(4, 8, 2))
-    D, together, w = model.discriminator, Together(loss, 4), list(model.discriminator.parameters())
-    for pays, alone in [(lambda D: together.discriminator(D, x, x_fake, model.rng),
-                         lambda D, s: loss.discriminator(D, x[s], x_fake[s], model.rng)),
-                        (lambda D: together.generator(D, x_fake), lambda D, s: loss.generator(D, x_fake[s]))]:  # fmt: skip
+    D, (x, x_fake) = made().to(dtype="float64").discriminator, rng.normal(size=(2, 4, 8, 2))
+    together, w = Together(loss, 4), list(D.parameters())
+    for pays, alone in [
+        (
+            lambda D: together.discriminator(D, x, x_fake, None),
+            lambda D, s: loss.discriminator(D, x[s], x_fake[s], None),
+        ),
+        (lambda D: together.generator(D, x_fake), lambda D, s: loss.generator(D, x_fake[s])),
+    ]:
         v, grads, total = pays(D), tg.grad(pays(D), w), 0.0
         for s in range(4):
             one = nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 1)).to(dtype="float64")
