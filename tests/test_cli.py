@@ -58,7 +58,7 @@ def test_the_engine_keeps_its_budget(capsys):
 def test_explain_shows_the_elbo(capsys):
     pytest.importorskip("tinygen.demos", reason="the demos come with an installed package (pip install -e .)")
     out = run(capsys, "explain", "vae")
-    assert "exp" in out and "b\u0304 = a\u1d40 y\u0304" in out and "vae.py:" in out
+    assert "exp" in out and "w\u0304 = y\u0304\u1d40 x" in out and "vae.py:" in out
 
 
 def test_unknown_demos_are_named(capsys):

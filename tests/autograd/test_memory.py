@@ -145,14 +145,14 @@ def test_multiplication_keeps_the_other_operand_where_it_is_needed():
     assert set(kept(a / c)) == {"b"} and set(kept(c @ leaf(np.eye(2)))) <= {"a", "shape", "x_shape"}
 
 
-@pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid", "sqrt", "tan", "expm1", "reciprocal"])
+@pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid", "sqrt", "tan", "expm1", "reciprocal", "relu"])
 def test_functions_of_their_own_output_keep_only_that(name):
     """exp keeps y, and y is the array that the user holds: no copy."""
     y = getattr(tg, name)(leaf([0.5, 0.6]))
     assert list(kept(y)) == ["y"] and kept(y)["y"] is raw(y)
 
 
-@pytest.mark.parametrize("name", ["log", "sin", "cos", "relu", "softplus", "square", "abs"])
+@pytest.mark.parametrize("name", ["log", "sin", "cos", "softplus", "square", "abs"])
 def test_functions_of_their_input_keep_only_that(name):
     """log keeps x, without a copy."""
     x = leaf([0.5, 0.6])

@@ -431,7 +431,7 @@ EXACT = {
     "sigmoid": [("x̄ = ȳ·y·(1 − y)", r"\bar x = \bar y \odot y \odot \left(1 - y\right)")],
     "inv": [("x̄ = −yᵀ ȳ yᵀ", r"\bar x = -y^\top\, \bar y\, y^\top")],
     "negative": [("x̄ = −ȳ", r"\bar x = -\bar y")],
-    "relu": [("x̄ = ȳ·(x > 0)", r"\bar x = \bar y \odot \left(x > 0\right)")],
+    "relu": [("x̄ = ȳ·(y > 0)", r"\bar x = \bar y \odot \left(y > 0\right)")],
 }
 
 

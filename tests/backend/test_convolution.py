@@ -8,7 +8,17 @@ from equations import equation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygen.backend import convolution, convolve, convolve_adjoint, convolve_weight, fold, output_shape, unfold
+from tinygen.backend import (
+    channels_last,
+    convolve,
+    convolve_adjoint,
+    convolve_weight,
+    fold,
+    max_windows,
+    max_windows_back,
+    output_shape,
+    unfold,
+)
 
 from .conftest import quick
 
@@ -73,7 +83,7 @@ def test_the_three_are_adjoint_to_one_another(library, case, chunk):
     with pytest.MonkeyPatch.context() as patch:
         if chunk == "one sample":
             patch.setattr(
-                convolution, "_chunks", lambda xp, x, w, out: (slice(i, i + 1) for i in range(len(x)))
+                channels_last, "parts", lambda xp, samples, *_: [slice(i, i + 1) for i in range(samples)]
             )
         forward = library.host(convolve(library.xp, there[0], there[1], *options))
         x_bar = library.host(convolve_adjoint(library.xp, there[2], there[1], case["spatial"], *options))
@@ -164,8 +174,8 @@ LAYERS = {
 
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
 def test_every_path_in_float32(library, layer, monkeypatch):
-    monkeypatch.setattr(convolution, "HOST_COLUMNS", 2**15)  # several chunks, the last one short
-    monkeypatch.setattr(convolution, "DEVICE_COLUMNS", 2**15)
+    monkeypatch.setattr(channels_last, "HOST_WINDOWS", 2**15)  # several chunks, the last one short
+    monkeypatch.setattr(channels_last, "DEVICE_WINDOWS", 2**15)
     case = {"groups": 1, "dilation": (1,) * len(layer["kernel"]), **layer}
     x, w, y, options = make(case, np.float32)
     there = [library.array(a) for a in (x, w, y)]
@@ -175,7 +185,8 @@ def test_every_path_in_float32(library, layer, monkeypatch):
         w_bar = convolve_weight(library.xp, there[0], there[2], case["kernel"], *options)
     assert forward.dtype == x_bar.dtype == w_bar.dtype == "float32"
     if library.xp is np:
-        assert all(a.flags.c_contiguous for a in (forward, x_bar, w_bar))
+        assert w_bar.flags.c_contiguous
+        assert all(a.flags.c_contiguous or channels_last.last(a).flags.c_contiguous for a in (forward, x_bar))
     forward, x_bar, w_bar = map(library.host, (forward, x_bar, w_bar))
     np.testing.assert_allclose(forward, by_loops(x, w, *options), rtol=1e-4, atol=1e-4)
     # Both gradients of <forward, y>, by moving x and w in a random direction: it is linear in each.
@@ -227,6 +238,31 @@ def test_fold_is_the_adjoint_of_unfold(library, case):
     np.testing.assert_allclose((windows * other).sum(), (x * folded).sum(), rtol=1e-9, atol=1e-9)
 
 
+@quick
+@given(settings_of_a_convolution(), st.integers(1, 4))
+def test_the_largest_of_every_window_and_what_goes_back_to_it(library, case, levels):
+    """Few levels, many ties: equals of a window share what goes back to it, whether windows overlap or not."""
+    kernel, stride, dilation = case["kernel"], case["stride"], case["dilation"]
+    spatial = tuple(m + 4 for m in case["spatial"])  # so that the kernel fits without padding
+    draw = np.random.default_rng(0)
+    x = draw.integers(0, levels, (case["n"], case["c"], *spatial)).astype(float)
+    windows = unfold(np, x, kernel, stride, dilation)
+    axes = tuple(range(-len(kernel), 0))
+    y = windows.max(axes)
+    np.testing.assert_array_equal(library.host(max_windows(library.xp, library.array(x), kernel, stride, dilation)), y)
+    g = draw.normal(size=y.shape)
+    hit = windows == np.expand_dims(y, axes)
+    expected = fold(np, hit * np.expand_dims(g / hit.sum(axes), axes), spatial, stride, dilation)
+    there = [library.array(a) for a in (g, x, y)]
+    found = library.host(max_windows_back(library.xp, *there, kernel, stride, dilation))
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_the_largest_of_windows_of_one_element_is_no_view():
+    x = np.zeros((1, 1, 3))
+    assert not np.shares_memory(max_windows(np, x, (1,), (2,), (1,)), x)
+
+
 def test_windows_are_a_view_that_cannot_be_written():
     x = np.arange(12.0).reshape(1, 1, 3, 4)
     windows = unfold(np, x, (2, 2), (1, 2), (1, 1))
@@ -264,3 +300,34 @@ def test_the_same_call_gives_the_same_bits():
     _, w, y, options = make(case, np.float32)
     first = convolve_adjoint(np, y, w, case["spatial"], *options)
     np.testing.assert_array_equal(first, convolve_adjoint(np, y, w, case["spatial"], *options))
+
+
+@quick
+@given(settings_of_a_convolution())
+def test_both_ways_to_the_adjoint_agree(library, case):
+    """Phases put side by side, and windows added up."""
+    _, w, y, (stride, padding, dilation, groups) = make({**case, "dilation": (1,) * len(case["stride"])})
+    results = []
+    for phases in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(channels_last, "phases_pay", lambda *_, answer=phases: answer)
+            there = library.array(y), library.array(w)
+            x_bar = convolve_adjoint(library.xp, *there, case["spatial"], stride, padding, dilation, groups)
+        results.append(library.host(x_bar))
+    np.testing.assert_allclose(*results, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("g", [2, 3, 4])
+def test_neighbours_together_and_its_adjoint(library, g):
+    """Widened weights make g neighbouring outputs, and `narrowed` is the adjoint of widening."""
+    draws = np.random.default_rng(0)
+    x, w, wide = (draws.normal(size=s) for s in ((2, 3, 5, 12), (4, 3, 2, 3), (4 * g, 3, 2, 2 + g)))
+    one, none = (1, 1), (0, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(channels_last, "neighbours", lambda *_: 1)
+        apart = convolve(np, x[..., : 2 + 2 * g], w, one, none, one, 1)
+        joined = convolve(np, x[..., : 2 + 2 * g], channels_last.widened(np, w, g), (1, g), none, one, 1)
+    joined = channels_last.last(joined).reshape(2, 4, 2 * g, 4)
+    np.testing.assert_allclose(joined, channels_last.last(apart), atol=1e-12)
+    there = channels_last.widened(library.xp, library.array(w), g), channels_last.narrowed(library.array(wide), g)
+    np.testing.assert_allclose((library.host(there[0]) * wide).sum(), (w * library.host(there[1])).sum(), rtol=1e-12)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygen.backend import DeviceError, cholesky, gemm, solve_triangular
+from tinygen.backend.linear import total
 
 from .conftest import quick
 
@@ -98,3 +99,20 @@ def test_cholesky_refuses_what_has_no_factor():
         cholesky(np, np.array([[1.0, 2.0], [2.0, 1.0]]))
     with pytest.raises(ValueError, match="square"):
         cholesky(np, np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (19, 5, 6, 7), (2, 3), (1, 3000), (3000, 1), (0, 5), (2100,), (5000,)])
+@pytest.mark.parametrize("axis", [None, 0, -1, (0,), (0, 1), (0, 2, 3), (0, 2), (1, 3), (0, -1), (0, 2, 1),
+                                  (0, 3, 1), (0, 1, 2, 3)])  # fmt: skip
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_totals_are_sums_in_every_layout(library, shape, axis, keepdims):
+    """As products with ones or not: the same shapes, dtypes and, to rounding, numbers."""
+    if isinstance(axis, tuple) and (max(axis) >= len(shape) or -1 in axis and len(shape) < 2):
+        return
+    numbers = np.random.default_rng(0).normal(size=shape)
+    channels_last = np.moveaxis(np.ascontiguousarray(np.moveaxis(numbers, 1, -1)), -1, 1) if len(shape) > 2 else numbers
+    for x in (numbers, channels_last, numbers.T.copy().T, numbers[::2], (9 * numbers).astype(np.int32)):
+        got = total(library.xp, library.array(x), axis, keepdims)
+        expected = x.sum(axis=axis, keepdims=keepdims)
+        assert got.shape == expected.shape and got.dtype == expected.dtype
+        np.testing.assert_allclose(library.host(library.xp.asarray(got)), expected, rtol=1e-9, atol=1e-9)

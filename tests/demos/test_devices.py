@@ -15,8 +15,10 @@ strict_cupy = pytest.importorskip("strict_cupy", reason="tests/strict_cupy.py is
 SMALL = {  # options of `main`, and constants of the module
     "backprop": (dict(steps=20, hidden=8), {}),
     "batchnorm": (dict(steps=3), dict(LAYERS=3, RATES=(0.1, 0.3))),
+    "cnn": (dict(steps=2, compact=True), {}),
     "dcgan": (dict(steps=3), dict(JUDGE=3)),
     "gan2d": (dict(steps=3, quick=True), {}),
+    "gan_mixture": (dict(turns=2, members=2), {}),
     "gmm": (dict(points=60, steps=3), dict(pictures=lambda *given: None, smallest_rise=lambda problems: 0.0)),
     "k_means": (
         dict(clusters=3, steps=3),

@@ -180,6 +180,26 @@ def test_state_moves_to_another_optimiser_bit_for_bit(name, options, tmp_path):
     assert all(np.all(state["state"]["0"][k] == v) for k, v in c.state_dict()["state"].get("0", {}).items())
 
 
+@each_setting
+def test_a_fresh_optimiser_goes_on_from_a_state_of_several_parameters(name, options, tmp_path):
+    """Small parameters are stepped together, from memories that were loaded one by one."""
+
+    def stepped(params, optimizer, n):
+        for _ in range(n):
+            optimizer.step([p.numpy() * (k + 1) for k, p in enumerate(params)])
+
+    straight = [parameter(), parameter()]
+    a = getattr(optim, name)(straight, **options)
+    stepped(straight, a, 3)
+    resumed = [tg.tensor(p, requires_grad=True) for p in straight]
+    tg.save(tmp_path / "state.safetensors", a.state_dict())
+    b = getattr(optim, name)(resumed, **options)
+    b.load_state_dict(tg.load(tmp_path / "state.safetensors"))
+    stepped(straight, a, 3), stepped(resumed, b, 3)
+    for p, q in zip(straight, resumed, strict=True):
+        np.testing.assert_array_equal(p.numpy(), q.numpy())
+
+
 def test_step_without_grads_uses_grad_and_skips_the_rest(device):
     p, q = parameter(device), parameter(device)
     optimizer = optim.SGD([p, q], 0.5)
@@ -260,3 +280,46 @@ def test_refusals(wrong, message):
 def test_only_leaves_are_optimised():
     with pytest.raises(TypeError, match=r"params\[0\]"):
         optim.SGD([parameter() * 2], 0.1)
+
+
+# ---- small parameters take their steps together -------------------------------------------------------------
+
+
+@each_setting
+def test_together_is_apart_bit_for_bit(name, options, monkeypatch, device):
+    """Joint steps of small parameters change no bit, whichever have gradients, and when a state was loaded between."""
+
+    def run(small):
+        monkeypatch.setattr(base, "SMALL", small)
+        draws = np.random.default_rng(0)
+        shapes = [(3,), (2, 4), (), (5, 1), (40,)]
+        params = [tg.tensor(draws.normal(size=s).astype(np.float32), device=device, requires_grad=True) for s in shapes]
+        optimizer = getattr(optim, name)(params, **options)
+        for step in range(8):
+            grads = [tg.tensor(draws.normal(size=s).astype(np.float32), device=device) for s in shapes]
+            missing = draws.random(len(shapes)) < 0.3
+            optimizer.step([None if m and step > 2 else g for m, g in zip(missing, grads, strict=True)])
+            if step == 5:
+                optimizer.load_state_dict(optimizer.state_dict())
+        return [p.numpy() for p in params], optimizer.state_dict()
+
+    (together, state), (apart, alone) = run(30), run(-1)
+    for a, b in zip(together, apart, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert state["state"].keys() == alone["state"].keys()
+    for i, memory in state["state"].items():
+        assert memory.keys() == alone["state"][i].keys()
+        for k, value in memory.items():
+            np.testing.assert_array_equal(value, alone["state"][i][k])
+
+
+def test_what_treats_a_parameter_as_a_whole_gets_it_whole():
+    """A step by the gradient's direction is not elementwise: it sees one parameter at a time."""
+
+    class Normalised(optim.Optimizer):
+        def change(self, p, g, state):
+            return self.lr * g / np.sqrt(np.sum(g * g))
+
+    params = [tg.tensor(np.zeros(2, np.float32), requires_grad=True) for _ in range(2)]
+    Normalised(params, 1.0).step([np.array([3.0, 4.0], np.float32), np.array([0.0, 2.0], np.float32)])
+    np.testing.assert_allclose([p.numpy() for p in params], [[-0.6, -0.8], [0, -1]])

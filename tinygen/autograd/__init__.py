@@ -11,7 +11,9 @@ from tinygen.autograd.tensor import Tensor  # first: everything below needs the 
 # isort: split
 from tinygen.autograd import linalg
 from tinygen.autograd.checks import GradientError, check_grads
-from tinygen.autograd.convolution import Geometry, convolve, convolve_adjoint, convolve_weight, fold, unfold
+from tinygen.autograd.convolution import (
+    Geometry, convolve, convolve_adjoint, convolve_weight, fold, max_windows, unfold,
+)  # fmt: skip
 from tinygen.autograd.creation import (
     arange, as_tensor, eye, from_dlpack, full, linspace, ones, ones_like, tensor, zeros, zeros_like,
 )  # fmt: skip

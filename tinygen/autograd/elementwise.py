@@ -309,16 +309,26 @@ def softplus(xp, x):
     return special.softplus(xp, x)
 
 
-@primitive(lambda g, x: g * (x > 0), domain="nonzero")
+@primitive(lambda g, y: g * (y > 0), domain="nonzero")
 def relu(xp, x):
     r"""$\max(x, 0)$, with derivative 0 at 0."""
     return xp.maximum(x, 0)
 
 
-@primitive(lambda g, x, negative_slope: g * (x > 0) + negative_slope * g * (x <= 0), domain="nonzero")
+@primitive(None)
+def one_or(xp, x, other):
+    """1 where $x > 0$, else `other`: the slope of a leaky rectifier."""
+    y = (x > 0).astype(x.dtype)
+    y *= 1 - other
+    y += other
+    return y
+
+
+@primitive(lambda g, x, negative_slope: g * one_or(x, negative_slope), domain="nonzero")
 def leaky_relu(xp, x, negative_slope=0.01):
     """$x$ where $x > 0$, else `negative_slope` times $x$."""
-    return xp.maximum(x, 0) + negative_slope * xp.minimum(x, 0)
+    y = negative_slope * x
+    return xp.maximum(x, y) if negative_slope <= 1 else xp.minimum(x, y)
 
 
 @primitive(lambda g, x, y, alpha: g * (x > 0) + g * (minimum(y, 0) + alpha) * (x <= 0), domain="nonzero")

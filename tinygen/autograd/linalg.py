@@ -23,7 +23,6 @@ from tinygen.autograd.shapes import (
     normal_axes,
     reshape,
     squeeze,
-    swapaxes,
     transpose,
     tril,
     triu,
@@ -34,7 +33,7 @@ from tinygen.backend import linear
 @vocabulary
 def mT(x):
     """The last two axes exchanged: every matrix transposed."""
-    return swapaxes(x, -1, -2)
+    return x.swapaxes(-1, -2)
 
 
 @vocabulary

@@ -11,6 +11,7 @@ import math
 from tinygen.autograd.elementwise import abs, exp, finite, power
 from tinygen.autograd.primitive import arraylike, primitive, vocabulary
 from tinygen.autograd.shapes import astype, broadcast_to, concatenate, flip, normal_axes, reshape, transpose
+from tinygen.backend import linear
 from tinygen.backend.arrays import errstate
 
 
@@ -50,10 +51,10 @@ def _kept(shape, axis):
 @primitive(lambda g, x_shape, axis: spread(g, x_shape, axis))
 def sum(xp, x, axis=None, keepdims=False):
     r"""The sum $\sum_i x_i$."""
-    return x.sum(axis=axis, keepdims=keepdims)
+    return linear.total(xp, x, axis, keepdims)
 
 
-@primitive(lambda g, x_shape, axis: spread(g, x_shape, axis) / count(x_shape, axis))
+@primitive(lambda g, x_shape, axis: spread(g / count(x_shape, axis), x_shape, axis))
 def mean(xp, x, axis=None, keepdims=False):
     r"""The mean $\tfrac1n \sum_i x_i$."""
     return x.mean(axis=axis, keepdims=keepdims)

@@ -26,6 +26,7 @@ from tinygen.autograd.reductions import sum as sum_over
 from tinygen.autograd.shapes import reshape
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend.arrays import MODULES, asarray, device_of, is_array
+from tinygen.backend.linear import total
 
 _age = attrgetter("seq")
 
@@ -202,10 +203,15 @@ def fit(g: Any, like: Leaf | Node | Part, rule: Any) -> Any:
 def sum_to(g: Any, shape: tuple[int, ...], name: str) -> Any:
     """Sum `g` over the axes along which an array of `shape` was broadcast: the adjoint of broadcasting."""
     extra = len(g.shape) - len(shape)
+    if extra > 0 and g.shape[extra:] == shape and type(g) in MODULES:  # a bias, most often
+        return total(MODULES[type(g)], g, tuple(range(extra)))
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, g.shape[extra:], strict=True)):
         raise GraphError(f"{name}: its vjp gave shape {g.shape} for an input of shape {shape}")
     spread = [extra + k for k, (n, m) in enumerate(zip(shape, g.shape[extra:], strict=True)) if n != m]
-    return reshape(sum_over(g, (*range(extra), *spread)), shape)
+    axes = (*range(extra), *spread)
+    if type(g) in MODULES:
+        return total(MODULES[type(g)], g, axes).reshape(shape)
+    return reshape(sum_over(g, axes), shape)
 
 
 def _collect(grads: dict, part: Part, g: Any) -> None:

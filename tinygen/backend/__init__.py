@@ -10,11 +10,15 @@ common has one name here:
 | `cuda.py`        | the door to CuPy: imported when first asked for, with a plain word on what is missing |
 | `linear.py`      | `gemm`, the matrix product behind everything; triangular systems; Cholesky factors  |
 | `convolution.py` | convolution, its adjoint and its weight gradient, a closed family                   |
+| `channels_last.py` | how convolutions are computed: windows, products, and the layout in memory          |
+| `norm.py`        | batch norm in few passes over memory                                                |
+| `recurrent.py`   | LSTM and GRU over a whole sequence                                                  |
 | `scatter.py`     | addition into indexed places, where a repeated index counts each time               |
 | `special.py`     | erf, lgamma, digamma, ... and stable forms of sigmoid, softplus and logaddexp       |
 | `kernels.py`     | CUDA bodies, each beside its meaning in NumPy                                       |
 | `philox.py`      | the words behind the random numbers, in array code and as a CUDA body                |
 | `random.py`      | random numbers by counting: three integers of state, the same numbers everywhere    |
+| `memory.py`      | keeping freed memory: an opt-in, for speed                                          |
 
 Three rules hold on this floor. The module comes from the array, never from a global setting. Nothing moves
 between host and device unless it is asked to by name. And code that may run on CuPy uses only names and
@@ -42,7 +46,16 @@ from .arrays import (
     to_device,
     to_numpy,
 )
-from .convolution import convolve, convolve_adjoint, convolve_weight, fold, output_shape, unfold
+from .convolution import (
+    convolve,
+    convolve_adjoint,
+    convolve_weight,
+    fold,
+    max_windows,
+    max_windows_back,
+    output_shape,
+    unfold,
+)
 from .kernels import KERNELS, ElementwiseKernel
 from .linear import cholesky, gemm, solve_triangular
 from .random import Generator, watch_draws
@@ -66,6 +79,8 @@ __all__ = [
     "from_dlpack",
     "gemm",
     "is_array",
+    "max_windows",
+    "max_windows_back",
     "output_shape",
     "parse_device",
     "scatter_add",

@@ -167,6 +167,8 @@ def to_numpy(array) -> np.ndarray:
 
 def broadcast_to(xp, x, shape):
     """View x along new axes as `xp.broadcast_to` does; a single number in a third of the time."""
+    if isinstance(x, np.generic):
+        x = np.asarray(x)
     if type(x) is not np.ndarray or x.ndim:
         return xp.broadcast_to(x, shape)
     spread = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))  # every step is of length 0

@@ -12,13 +12,8 @@ $$ \langle \mathrm{convolve}(x, w),\, y \rangle = \langle x,\, \mathrm{adjoint}(
 So the gradient of each is made of the other two, and a transposed convolution is the adjoint by another name.
 As everywhere in deep learning the kernel is not flipped: (1) is a cross-correlation.
 
-**How it is computed.** The windows of $x$ that meet the kernel are gathered as the columns of a matrix, (c
-* kernel, n * out), and (1) becomes one matrix product, $Y = W\,\mathrm{cols}$; its adjoints are $W^\top Y$,
-whose columns are folded back onto $x$, and $Y\,\mathrm{cols}^\top$. Columns repeat each pixel once for
-every window it is in, so they are made for a few samples at a time and stay in the cache. Gathering costs
-as much as the product, and is quick when neighbours in the matrix are neighbours in memory: so the columns
-run over the samples innermost when there are many small images, over the width of the image otherwise
-(`_row_order`).
+How the three are computed, by gathering windows with the channels last in memory, is in `channels_last.py`: outputs
+lie in memory as (n, *space, c) and are only seen as (n, c, *space).
 
 Notation
 --------
@@ -36,10 +31,8 @@ import math
 
 import numpy as np
 
+from . import channels_last as layout
 from .linear import gemm
-
-HOST_COLUMNS = 2**21  # bytes of columns at a time on the CPU: about a cache
-DEVICE_COLUMNS = 2**28  # and on a GPU: a small part of its memory
 
 
 def output_shape(spatial, kernel, stride, padding, dilation) -> tuple[int, ...]:
@@ -73,29 +66,36 @@ def output_shape(spatial, kernel, stride, padding, dilation) -> tuple[int, ...]:
     return tuple((m - r) // s + 1 for m, r, s in zip(padded, reach, stride, strict=True))
 
 
-def convolve(xp, x, w, stride, padding, dilation, groups):
-    """Convolve x with w, equation (1).
+def convolve(xp, x, w, stride, padding, dilation, groups, bias=None):
+    """Convolve x with w, equation (1), and add a bias while the product is in the cache.
 
     Parameters
     ----------
     x : array, (n, c, *spatial)
     w : array, (o, c / groups, *kernel)
+    bias : array, (o,), or None
 
     Returns
     -------
     array, (n, o, *out)
     """
-    kernel, out = w.shape[2:], output_shape(x.shape[2:], w.shape[2:], stride, padding, dilation)
+    kernel, out, o = w.shape[2:], output_shape(x.shape[2:], w.shape[2:], stride, padding, dilation), w.shape[0]
     _check_channels(x.shape[1], w, groups)
-    weight = _matrix(w, groups)  # (groups, o / groups, c / groups * kernel)
-    if _is_pointwise(kernel, stride, padding):
-        return _mix_channels(x, weight, groups)
-    y = xp.empty((x.shape[0], w.shape[0], *out), xp.result_type(x, w))
-    for part in _chunks(xp, x, w, out):
-        order = _row_order(y[part], weight)
-        columns = _columns(xp, x[part], kernel, stride, padding, dilation, groups, order)
-        y[part] = _from_rows(gemm(weight, columns), y[part].shape, order)
-    return y
+    g = layout.neighbours(o, out, stride, dilation, groups)
+    if g > 1:
+        bias = None if bias is None else xp.tile(bias, g)
+        y = convolve(xp, x, layout.widened(xp, w, g), (*stride[:-1], g), padding, dilation, groups, bias)
+        return layout.first(layout.last(y).reshape(x.shape[0], *out, o))
+    weight = layout.matrices(xp, w, groups)
+    y = xp.empty((x.shape[0], *out, o), xp.result_type(x, w) if bias is None else xp.result_type(x, w, bias))
+    for part, windows in layout.gather(xp, x, kernel, out, stride, padding, dilation, groups, weight.nbytes):
+        if groups == 1:
+            gemm(windows[0], weight[0], out=y[part].reshape(-1, o))
+        else:
+            layout.by_group(y[part], groups)[...] = gemm(windows, weight)
+        if bias is not None:
+            y[part] += bias
+    return layout.first(y)
 
 
 def convolve_adjoint(xp, y, w, spatial, stride, padding, dilation, groups):
@@ -112,23 +112,16 @@ def convolve_adjoint(xp, y, w, spatial, stride, padding, dilation, groups):
     -------
     array, (n, c, *spatial)
     """
-    kernel, channels = w.shape[2:], w.shape[1] * groups
+    kernel, channels, one = w.shape[2:], w.shape[1] * groups, (1,) * len(stride)
     _check_output(y, w, output_shape(spatial, kernel, stride, padding, dilation), groups)
-    weight = _matrix(w, groups)  # (groups, o / groups, c / groups * kernel)
-    if _is_pointwise(kernel, stride, padding):
-        return _mix_channels(y, weight.swapaxes(-1, -2), groups)
-    full = tuple(d * (k - 1) - p for k, p, d in zip(kernel, padding, dilation, strict=True))
-    if max(stride) == 1 and min(full) >= 0 and y.shape[1] <= 2 * channels:
-        # Gathering is quicker than folding, unless there is much more to gather.
-        return convolve(xp, y, _flipped(w, groups), stride, full, dilation, groups)
-    x = xp.empty((y.shape[0], channels, *spatial), xp.result_type(y, w))
-    for part in _chunks(xp, x, w, y.shape[2:]):
-        order = _row_order(y[part], weight)
-        columns = gemm(weight, _to_rows(y[part], groups, order), transpose_a=True)
-        x[part] = _fold_columns(
-            xp, columns, x[part].shape, y.shape[2:], kernel, stride, padding, dilation, order
-        )
-    return x
+    if not layout.phases_pay(y, channels, kernel, stride, dilation):
+        return layout.add_windows(xp, y, w, spatial, stride, padding, dilation, groups)
+    phases = layout.phases_of(xp, w, stride, groups)
+    if stride == one and all(p < k for p, k in zip(padding, kernel, strict=True)):
+        full = tuple(k - 1 - p for p, k in zip(padding, kernel, strict=True))
+        return convolve(xp, y, phases, stride, full, dilation, groups)
+    z = convolve(xp, y, phases, one, tuple(k - 1 for k in phases.shape[2:]), one, groups)
+    return layout.interleave(xp, z, spatial, stride, padding, groups)
 
 
 def convolve_weight(xp, x, y, kernel, stride, padding, dilation, groups):
@@ -144,14 +137,19 @@ def convolve_weight(xp, x, y, kernel, stride, padding, dilation, groups):
     -------
     array, (o, c / groups, *kernel)
     """
-    w = xp.zeros((y.shape[1], x.shape[1] // groups, *kernel), xp.result_type(x, y))
+    n, o, *out = y.shape
+    w = xp.empty((o, x.shape[1] // groups, *kernel), xp.result_type(x, y))
     _check_channels(x.shape[1], w, groups)
     _check_output(y, w, output_shape(x.shape[2:], kernel, stride, padding, dilation), groups)
-    weight = _matrix(w, groups)  # a view of w
-    for part in _chunks(xp, x, w, y.shape[2:]):
-        order = _row_order(y[part], weight)
-        columns = _columns(xp, x[part], kernel, stride, padding, dilation, groups, order)
-        gemm(_to_rows(y[part], groups, order), columns, transpose_b=True, out=weight, accumulate=True)
+    g, rows = layout.neighbours(o, out, stride, dilation, groups), layout.last(y)
+    if g > 1:
+        wide = (*kernel[:-1], kernel[-1] + g - 1)
+        rows = layout.first(rows.reshape(n, *out[:-1], out[-1] // g, g * o))
+        return layout.narrowed(convolve_weight(xp, x, rows, wide, (*stride[:-1], g), padding, dilation, groups), g)
+    weight = xp.zeros((groups, o // groups, math.prod(w.shape[1:])), w.dtype)
+    for part, windows in layout.gather(xp, x, kernel, tuple(out), stride, padding, dilation, groups, weight.nbytes):
+        gemm(layout.by_group(rows[part], groups), windows, transpose_a=True, out=weight, accumulate=True)
+    w[...] = layout.first(weight.reshape(o, *kernel, w.shape[1]))
     return w
 
 
@@ -199,105 +197,73 @@ def _fold_onto(x, windows, stride, dilation):
     """Add windows (n, c, *out, *kernel) to x, (n, c, *spatial), in place."""
     axes = len(stride)
     out, kernel = windows.shape[2 : 2 + axes], windows.shape[2 + axes :]
-    for tap in itertools.product(*map(range, kernel)):
-        starts = tuple(d * k for d, k in zip(dilation, tap, strict=True))
-        met = tuple(slice(a, a + s * (m - 1) + 1, s) for a, s, m in zip(starts, stride, out, strict=True))
-        x[:, :, *met] += windows[(..., *tap)]
+    for tap, met in _taps(kernel, stride, dilation, out):
+        x[met] += windows[(..., *tap)]
     return x
 
 
-def _row_order(y, weight) -> tuple[int, ...]:
-    """Choose the order of axes in a row of the matrix: y (n, o, *out) is transposed by the answer.
+def _taps(kernel, stride, dilation, out):
+    """For each position in the kernel, that position and the elements of (n, c, *spatial) it meets, an index."""
+    for tap in itertools.product(*map(range, kernel)):
+        met = [_met(*along) for along in zip(tap, stride, dilation, out, strict=True)]
+        yield tap, (slice(None), slice(None), *met)
 
-    (1, 0, 2, 3) has the width of the image innermost, (1, 2, 3, 0) the samples. The second gathers long
-    runs, and pays for it by transposing y; the numbers are measured.
+
+def _met(tap, stride, dilation, out) -> slice:
+    """What one position in the kernel meets along an axis, as the kernel takes its `out` places."""
+    start = dilation * tap
+    return slice(start, start + stride * (out - 1) + 1, stride)
+
+
+def max_windows(xp, x, kernel, stride, dilation):
+    """Take the largest element of every window of `unfold`, without cutting the windows out.
+
+    The maximum over a window is that over its rows' maxima, so there are as many pairwise maxima as the
+    kernel's sides are long together, each of whole strided arrays: a reduction over axes as short as a
+    window's would take about 40 times as long.
+
+    Parameters
+    ----------
+    x : array, (n, c, *spatial)
+
+    Returns
+    -------
+    array, (n, c, *out)
     """
-    first, *rest = range(2, y.ndim)
-    much_to_gather = weight.shape[-1] >= 4 * weight.shape[-2]  # for each output
-    many_samples = y.shape[0] >= 2 * y.shape[-1]
-    return (1, first, *rest, 0) if much_to_gather and many_samples else (1, 0, first, *rest)
+    out = output_shape(x.shape[2:], kernel, stride, (0,) * len(kernel), dilation)
+    for axis, (k, s, d, m) in enumerate(zip(kernel, stride, dilation, out, strict=True), 2):
+        first, *others = ((slice(None),) * axis + (_met(tap, s, d, m),) for tap in range(k))
+        largest = x[first]
+        for other in others:
+            largest = xp.maximum(largest, x[other])
+        x = largest
+    return x.copy() if math.prod(kernel) == 1 else x  # never a view of the input
 
 
-def _undo(order) -> tuple[int, ...]:
-    """Invert a permutation of axes."""
-    return tuple(sorted(range(len(order)), key=order.__getitem__))
+def max_windows_back(xp, g, x, y, kernel, stride, dilation):
+    """Carry g back through y = `max_windows(x)`: to the largest element of each window; equals share it.
 
+    Parameters
+    ----------
+    g, y : array, (n, c, *out)
+    x : array, (n, c, *spatial)
 
-def _matrix(w, groups):
-    """Lay the weights out as matrices: (groups, o / groups, c / groups * kernel)."""
-    return w.reshape(groups, w.shape[0] // groups, math.prod(w.shape[1:]))
-
-
-def _flipped(w, groups):
-    """Turn the kernel round and swap its channels: with stride 1, convolving by it is the adjoint."""
-    o, c, *kernel = w.shape
-    swapped = (
-        w.reshape(groups, o // groups, c, *kernel).swapaxes(1, 2).reshape(groups * c, o // groups, *kernel)
-    )
-    return swapped[(..., *(slice(None, None, -1) for _ in kernel))]
-
-
-def _columns(xp, x, kernel, stride, padding, dilation, groups, order):
-    """Gather windows as columns: (groups, c / groups * kernel, n * out)."""
-    padded = _buffer(xp, x.shape, padding, order, x.dtype)
-    padded[_inside(x.shape, padding)] = x
-    windows = unfold(xp, padded, kernel, stride, dilation)  # (n, c, *out, *kernel)
-    taps = range(x.ndim, windows.ndim)
-    columns = windows.transpose(order[0], *taps, *order[1:])  # (c, *kernel, n, *out)
-    return columns.reshape(groups, x.shape[1] // groups * math.prod(kernel), -1)
-
-
-def _fold_columns(xp, columns, shape, out, kernel, stride, padding, dilation, order):
-    """Undo `_columns` by addition: (groups, c / groups * kernel, n * out) -> shape, (n, c, *spatial)."""
-    n, c = shape[:2]
-    inner = tuple((n, c, *out)[axis] for axis in order[1:])
-    columns = columns.reshape(c, *kernel, *inner)  # (c, *kernel, n, *out)
-    places = [axis + len(kernel) if axis else 0 for axis in _undo(order)]
-    windows = columns.transpose(*places, *range(1, 1 + len(kernel)))  # (n, c, *out, *kernel)
-    padded = _buffer(xp, shape, padding, order, columns.dtype)
-    return _fold_onto(padded, windows, stride, dilation)[_inside(shape, padding)]
-
-
-def _buffer(xp, shape, padding, order, dtype):
-    """Make zeros of x's padded shape, laid out in memory in the given order of axes."""
-    padded = (*shape[:2], *(m + 2 * p for m, p in zip(shape[2:], padding, strict=True)))
-    return xp.zeros(tuple(padded[axis] for axis in order), dtype).transpose(_undo(order))
-
-
-def _inside(shape, padding):
-    """Index the part of a padded array that is not padding."""
-    edges = (slice(p, p + m) for p, m in zip(padding, shape[2:], strict=True))
-    return (slice(None), slice(None), *edges)
-
-
-def _to_rows(y, groups, order):
-    """Bring channels to the front: (n, o, *out) -> (groups, o / groups, n * out)."""
-    return y.transpose(order).reshape(groups, y.shape[1] // groups, -1)
-
-
-def _from_rows(rows, shape, order):
-    """Undo `_to_rows`: (groups, o / groups, n * out) -> shape, (n, o, *out)."""
-    return rows.reshape([shape[axis] for axis in order]).transpose(_undo(order))
-
-
-def _is_pointwise(kernel, stride, padding) -> bool:
-    """Say whether each window is one pixel, so that columns would only copy x."""
-    return max(kernel) == max(stride) == 1 and max(padding) == 0
-
-
-def _mix_channels(x, weight, groups):
-    """Multiply the channels at each pixel by a matrix, (groups, to, from): a 1 x 1 convolution."""
-    n, c, *spatial = x.shape
-    y = gemm(weight, x.reshape(n, groups, c // groups, math.prod(spatial)))  # (n, groups, to, pixels)
-    return y.reshape(n, groups * weight.shape[1], *spatial)
-
-
-def _chunks(xp, x, w, out):
-    """Cut the batch into slices whose columns fit the budget, or outweigh w: each product reads all of w."""
-    sample = x.shape[1] * math.prod(w.shape[2:]) * math.prod(out) * x.dtype.itemsize
-    budget = max(HOST_COLUMNS, 2 * w.nbytes) if xp is np else DEVICE_COLUMNS
-    size = max(1, budget // max(sample, 1))
-    return (slice(i, i + size) for i in range(0, x.shape[0], size))
+    Returns
+    -------
+    array, (n, c, *spatial)
+    """
+    places = [met for _, met in _taps(kernel, stride, dilation, y.shape[2:])]
+    hits = [x[met] == y for met in places]
+    share = g / sum(hit.astype("int32" if len(hits) > 127 else "int8") for hit in hits)
+    apart = all(s > d * (k - 1) for k, s, d in zip(kernel, stride, dilation, strict=True))
+    tiled = apart and all(m == k * count for m, k, count in zip(x.shape[2:], kernel, y.shape[2:], strict=True))
+    x_bar = (xp.empty_like if tiled else xp.zeros_like)(x, dtype=g.dtype)  # in x's layout
+    for met, hit in zip(places, hits, strict=True):
+        if apart:
+            xp.multiply(share, hit, out=x_bar[met])
+        else:
+            x_bar[met] += share * hit
+    return x_bar
 
 
 def _check_channels(channels, w, groups):

@@ -10,6 +10,7 @@ one place to put a faster product in.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -60,10 +61,26 @@ def gemm(a, b, *, transpose_a=False, transpose_b=False, out=None, accumulate=Fal
         return out
     except ValueError as error:
         if out is not None:
-            raise ValueError(
-                f"{_mismatch(a, b, transpose_a, transpose_b)} out has shape {out.shape}."
-            ) from error
+            raise ValueError(f"{_mismatch(a, b, transpose_a, transpose_b)} out has shape {out.shape}.") from error
         raise ValueError(_mismatch(a, b, transpose_a, transpose_b)) from error
+
+
+def total(xp, x, axis=None, keepdims=False):
+    """Sum as `x.sum`; over samples by a product with ones, which is up to five times as fast on NumPy."""
+    if xp is not np or not axis or type(axis) is not tuple or axis[0] or x.size < 2048 or x.dtype.kind != "f":
+        return np.add.reduce(x, axis, keepdims=keepdims) if type(x) is np.ndarray else x.sum(axis, keepdims=keepdims)
+    if list(axis) != sorted({a for a in axis if 0 <= a < x.ndim}):
+        return x.sum(axis=axis, keepdims=keepdims)  # counted from the end, or a mistake: NumPy's to deal with
+    channels_last = x.ndim > 2 and axis == (0, *range(2, x.ndim)) and not x.flags.c_contiguous
+    lying = x.transpose(*axis, 1) if channels_last else x  # as it lies in memory, perhaps
+    if len(axis) == x.ndim or not lying.flags.c_contiguous:
+        return x.sum(axis=axis, keepdims=keepdims)
+    lead = x.ndim - 1 if channels_last else len(list(itertools.takewhile(axis.__contains__, range(x.ndim))))
+    rows = lying.reshape(math.prod(lying.shape[:lead]), -1)  # the first axes are summed by the product, the rest after
+    sums = (np.ones(len(rows), x.dtype) @ rows).reshape(lying.shape[lead:])
+    if not channels_last and lead < len(axis):
+        sums = sums.sum(axis=tuple([a - lead for a in axis if a >= lead]))
+    return sums.reshape([1 if i in axis else n for i, n in enumerate(x.shape)]) if keepdims else sums
 
 
 def solve_triangular(xp, a, b, lower, transpose):
@@ -97,9 +114,7 @@ def solve_triangular(xp, a, b, lower, transpose):
 
     out = np.empty(b.shape, np.result_type(a, b))
     for i in np.ndindex(stack):
-        out[i] = scipy.linalg.solve_triangular(
-            a[i], b[i], trans=int(transpose), lower=lower, check_finite=False
-        )
+        out[i] = scipy.linalg.solve_triangular(a[i], b[i], trans=int(transpose), lower=lower, check_finite=False)
     return out
 
 

@@ -219,7 +219,7 @@ class Generator:
             self._check_device("bernoulli", "p", p)
         elif not isinstance(p, (int, float, np.generic)):
             raise TypeError(f"bernoulli: p is a {type(p).__name__}; wanted a number or an array.")
-        if not _holds(p, lambda p: (p >= 0) & (p <= 1)):
+        if not _holds(p, _in_unit):
             raise ValueError(
                 "bernoulli: p holds values outside [0, 1]; wanted probabilities (logits need a sigmoid)."
             )
@@ -280,17 +280,23 @@ class Generator:
     def _words(self, n: int):
         """Return the next n words, of as many whole blocks as that takes: uint64, (n,)."""
         blocks, start = -(-n // 4), self._position
-        self._advance(blocks)
         if self._index is None:
-            if self._next != start:
-                self._philox = self._seated(_DRAWS, start)
-            self._next = self._position
-            return self._philox.random_raw(4 * blocks)[:n]
+            return self._host_blocks(blocks).random_raw(4 * blocks)[:n]
+        self._advance(blocks)
         counter = self._xp.arange(start, start + blocks, dtype="uint64")
         words = self._xp.empty((blocks, 4), "uint64")
         columns = tuple(words[:, i] for i in range(4))
         PHILOX(self._xp, counter, np.uint64(self._seed), np.uint64(self._stream), out=columns)
         return words.reshape(-1)[:n]
+
+    def _host_blocks(self, blocks: int):
+        """NumPy's Philox at the current position; the caller takes exactly so many blocks from it."""
+        start = self._position
+        self._advance(blocks)
+        if self._next != start:
+            self._philox = self._seated(_DRAWS, start)
+        self._next = self._position
+        return self._philox
 
     def _advance(self, blocks: int):
         """Move the position on, and tell who watches."""
@@ -310,6 +316,9 @@ class Generator:
             u = (self._words(count) >> 11).astype("float64")
             u *= 2.0**-53
             return u
+        if self._index is None:  # the same numbers, from NumPy's own loop
+            blocks = -(-count // 8)
+            return np.random.Generator(self._host_blocks(blocks)).random(8 * blocks, dtype=np.float32)[:count]
         u = (self._halves(count) >> 8).astype("float32")
         u *= 2.0**-24
         return u
@@ -397,6 +406,12 @@ def _box_muller(xp, radius_bits, angle_bits, z1, z2):
     xp.sin(angle, out=z2)
     z1 *= radius
     z2 *= radius
+
+
+def _in_unit(p):
+    """Whether all of p lies in [0, 1]; not if there is a NaN."""
+    p = np.asarray(p)
+    return not p.size or (p.min() >= 0 and p.max() <= 1)
 
 
 def _holds(values, condition) -> bool:

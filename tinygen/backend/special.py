@@ -19,6 +19,7 @@ import numpy as np
 import scipy.special
 
 from . import cuda
+from .arrays import is_array
 
 
 def erf(xp, x):
@@ -72,12 +73,16 @@ def xlogy(xp, x, y):
 def sigmoid(xp, x):
     r"""Logistic function by (1), accurate in both tails; the clip keeps $e^{-x}$ from overflowing."""
     floor = -88.0 if getattr(x, "dtype", None) == np.float32 else -709.0
-    return 1.0 / (1.0 + xp.exp(-xp.maximum(x, floor)))
+    y = xp.exp(-xp.maximum(x, floor))
+    y += 1
+    return xp.divide(1.0, y, out=y) if is_array(y) else 1.0 / y
 
 
 def softplus(xp, x):
     r"""Smooth positive part $\log(1 + e^x)$, by (2): 0 at $-\infty$, $x$ for large $x$."""
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.absolute(x)))
+    y = xp.log1p(xp.exp(-xp.absolute(x)))
+    y += xp.maximum(x, 0)
+    return y
 
 
 def logaddexp(xp, a, b):

@@ -155,4 +155,6 @@ def convolution_cases(rng: np.random.Generator) -> Iterator[Case]:
     yield Case("convolve_adjoint", lambda y, w: tg.convolve_adjoint(y, w, (5, 6), wide), (y, w))
     yield Case("convolve_weight", lambda x, y: tg.convolve_weight(x, y, (3, 2), wide), (x, y))
     yield Case("unfold", lambda x: tg.unfold(x, (3, 2), (2, 1), (1, 2)), (x,))
+    apart = rng.permutation(60).reshape(1, 2, 5, 6) / 10  # no two elements are near each other
+    yield Case("max_windows", lambda x: tg.max_windows(x, (3, 2), (1, 2), (1, 3)), (apart,))
     yield Case("fold", lambda v: tg.fold(v, (5, 6), (2, 1), (1, 1)), (n(size=(1, 2, 2, 5, 3, 2)),))

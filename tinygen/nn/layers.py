@@ -21,8 +21,10 @@ from __future__ import annotations
 import math
 
 import tinygen.autograd as tg
-from tinygen.autograd.primitive import describe
+from tinygen.autograd.linalg import mT
+from tinygen.autograd.primitive import describe, primitive
 from tinygen.backend import arrays as backend
+from tinygen.backend.linear import gemm
 from tinygen.backend.random import Generator
 from tinygen.nn.common import check_probability, check_sizes, shown, uniform_parameter
 from tinygen.nn.module import Module
@@ -35,8 +37,21 @@ def linear(x, weight, bias=None):
     if len(weight.shape) != 2 or not x.shape or x.shape[-1] != weight.shape[1]:
         raise ValueError(f"linear: x has shape {x.shape} and weight {weight.shape}; the last axis of x must be "
                          "weight's second (out, in); images are flattened first")  # fmt: skip
-    y = tg.matmul(x, tg.transpose(weight))
-    return y if bias is None else y + bias
+    if bias is None:
+        return tg.matmul(x, tg.transpose(weight))
+    if bias.shape != weight.shape[:1]:
+        raise ValueError(f"linear: bias has shape {bias.shape}; weight {weight.shape} wants {weight.shape[:1]}")
+    if len(x.shape) == 2:
+        return _affine(x, weight, bias)
+    rows = tg.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+    return tg.reshape(_affine(rows, weight, bias), (*x.shape[:-1], weight.shape[0]))
+
+
+@primitive(lambda g, w: g @ w, lambda g, x: mT(g) @ x, lambda g: g)
+def _affine(xp, x, w, b):
+    r"""$x W^\top + b$, one product and an addition in place: (n, in), (out, in), (out,) to (n, out)."""
+    y = gemm(x, w, transpose_b=True)
+    return xp.add(y, b, out=y) if y.dtype == b.dtype else y + b
 
 
 def embedding(indices, weight, *, padding_idx=None):

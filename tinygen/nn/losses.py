@@ -24,9 +24,10 @@ from __future__ import annotations
 from typing import Any
 
 import tinygen.autograd as tg
-from tinygen.autograd import Tensor, sigmoid, softplus
+from tinygen.autograd import Tensor, softplus
 from tinygen.autograd.primitive import primitive, vocabulary
 from tinygen.backend import arrays as backend
+from tinygen.backend import special
 from tinygen.nn.activations import log_softmax
 from tinygen.nn.module import Module
 
@@ -197,8 +198,7 @@ def bounded_log(p):
 
 
 @primitive(
-    lambda g, p, t: g * (p - t) / tg.maximum(p * (1 - p), 1e-12),
-    lambda g, p: g * (bounded_log(1 - p) - bounded_log(p)),
+    lambda g, p, t: g * (p - t) / tg.maximum(p * (1 - p), 1e-12), lambda g, p: g * (bounded_log(1 - p) - bounded_log(p))
 )
 def _bernoulli_cross_entropy(xp, p, t):
     r"""$-t \max(\log p, -100) - (1 - t) \max(\log(1 - p), -100)$, entry by entry."""
@@ -219,9 +219,9 @@ def binary_cross_entropy(input, target, *, weight=None, reduction="mean"):
     return _reduce("binary_cross_entropy", losses if weight is None else _like(weight, input) * losses, reduction)
 
 
-def _bce_back(g, x, t, needs):
-    """The fused rule: both contributions without an intermediate Tensor."""
-    return (g * (sigmoid(x) - t) if needs[0] else None, -g * x if needs[1] else None)
+def _bce_back(g, x, saved, needs):
+    """The fused rule; the forward has saved the slope."""
+    return (g * saved if needs[0] else None, -g * x if needs[1] else None)
 
 
 @primitive(
@@ -232,9 +232,9 @@ def _bce_back(g, x, t, needs):
 )
 def _bce_with_logits(xp, x, t):
     r"""$\log(1 + e^x) - x t = -t \log \sigma(x) - (1 - t) \log(1 - \sigma(x))$, entry by entry."""
-    y = xp.log1p(xp.exp(-xp.abs(x)))
-    y += xp.maximum(x, 0)
-    return y - x * t
+    y = special.softplus(xp, x)
+    slope = xp.exp(x - y) - t  # log sigma(x) = x - softplus(x), so that this is sigma(x) - t
+    return y - x * t, slope
 
 
 def binary_cross_entropy_with_logits(input, target, *, weight=None, pos_weight=None, reduction="mean"):

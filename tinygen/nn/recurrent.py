@@ -33,11 +33,99 @@ from typing import Any
 import numpy as np
 
 import tinygen.autograd as tg
+from tinygen.autograd.primitive import primitive
 from tinygen.backend import arrays as backend
+from tinygen.backend import recurrent
 from tinygen.backend.random import Generator
 from tinygen.nn.common import check_probability, check_sizes, shown, uniform_parameter
 from tinygen.nn.layers import dropout, linear
 from tinygen.nn.module import Module
+
+# ---- functions ------------------------------------------------------------------------------------------
+
+
+def lstm_cell(x, h, state, c):
+    """(2): `x` is $W_{ih} x_t + b_{ih}$, `h` is $W_{hh} h_{t-1} + b_{hh}$, both (n, 4h); gives $h_t, c_t$."""
+    i, f, g, o = tg.split(x + h, 4, -1)
+    c = tg.sigmoid(f) * c + tg.sigmoid(i) * tg.tanh(g)
+    return tg.sigmoid(o) * tg.tanh(c), c
+
+
+def gru_cell(x, h, state):
+    """(3): `x` is $W_{ih} x_t + b_{ih}$, `h` is $W_{hh} h_{t-1} + b_{hh}$, both (n, 3h); gives $h_t$."""
+    (x_r, x_z, x_n), (h_r, h_z, h_n) = tg.split(x, 3, -1), tg.split(h, 3, -1)
+    z = tg.sigmoid(x_z + h_z)
+    n = tg.tanh(x_n + tg.sigmoid(x_r + h_r) * h_n)
+    return ((1 - z) * n + z * state,)
+
+
+def unstack(x):
+    """The entries of x along its first axis, as a list.
+
+    x is cut in halves, and these again: so the gradients of t entries are put together in log t passes over x's
+    memory, where t slices, each with a gradient of x's full size, would take t.
+    """
+    t = x.shape[0]
+    return [tg.squeeze(x, 0)] if t == 1 else unstack(x[: t // 2]) + unstack(x[t // 2 :])
+
+
+# ---- a whole sequence at once ---------------------------------------------------------------------------
+
+
+def _steps(a, back):
+    """The steps in their order."""
+    return range(a.shape[0])[:: -1 if back else 1]
+
+
+def _stepwise(cell, a, state, w, b, back):
+    """All $h_t$, and the last state, by one cell after another."""
+    inputs, outputs = unstack(a), [None] * a.shape[0]
+    for t in _steps(a, back):
+        state = cell(inputs[t], linear(state[0], w, b), *state)
+        outputs[t] = state[0]
+    return tg.stack(outputs), state
+
+
+def _lstm_composed(a, h, c, w, b, back):
+    y, state = _stepwise(lstm_cell, a, (h, c), w, b, back)
+    return y, state[1]
+
+
+def _lstm_back(g, a, h, c, w, saved, back):
+    """The fused rule."""
+    xp, (hs, cs, gates) = backend.array_module(w), saved
+    g_h = xp.zeros_like(hs) if g[0] is None else g[0]
+    return recurrent.lstm_back(xp, g_h, g[1], h, c, w, hs, cs, gates, _steps(a, back))
+
+
+@primitive(
+    joint=_lstm_back, outputs=2, composed=_lstm_composed,
+    formula=r"\bar a, \bar h_0, \bar c_0, \bar W_{hh}, \bar b_{hh}: \text{ (2) back through all steps}",
+)  # fmt: skip
+def _lstm(xp, a, h, c, w, b, back=False):
+    """(2) for all steps: from `a` (t, n, 4h) and states (n, h) to all $h_t$ (t, n, h) and the last $c_t$."""
+    order = _steps(a, back)
+    hs, cs, gates = recurrent.lstm(xp, a, h, c, w, b, order)
+    return (hs, cs[order[-1]].copy()), (hs, cs, gates)
+
+
+def _gru_back(g, a, h, w, saved, back):
+    """The fused rule."""
+    xp, (hs, gates, inner) = backend.array_module(w), saved
+    return recurrent.gru_back(xp, g, h, w, hs, gates, inner, _steps(a, back))
+
+
+@primitive(
+    joint=_gru_back, composed=lambda a, h, w, b, back: _stepwise(gru_cell, a, (h,), w, b, back)[0],
+    formula=r"\bar a, \bar h_0, \bar W_{hh}, \bar b_{hh}: \text{ (3) back through all steps}",
+)  # fmt: skip
+def _gru(xp, a, h, w, b, back=False):
+    """(3) for all steps: from `a` (t, n, 3h) and a state (n, h) to all $h_t$ (t, n, h)."""
+    hs, gates, inner = recurrent.gru(xp, a, h, w, b, _steps(a, back))
+    return hs, (hs, gates, inner)
+
+
+# ---- layers ---------------------------------------------------------------------------------------------
 
 
 class _Recurrent(Module):
@@ -52,6 +140,7 @@ class _Recurrent(Module):
     """
 
     gates, states = 1, 1  # blocks of rows in a weight; Tensors in a state
+    whole: Any = None  # a kernel for all steps at once, if there is one
 
     def __init__(
         self,
@@ -122,7 +211,12 @@ class _Recurrent(Module):
         w_ih, w_hh, b_ih, b_hh = (
             getattr(self, f"{name}_{suffix}", None) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         )
-        inputs = unstack(linear(x, w_ih, b_ih))  # t times (n, gates · h)
+        a = linear(x, w_ih, b_ih)  # (t, n, gates · h)
+        if alive is None and self.whole is not None:
+            out = type(self).whole(a, *state, w_hh, tg.zeros_like(a[0, 0]) if b_hh is None else b_hh, back)
+            y, *last = out if isinstance(out, tuple) else (out,)
+            return y, (y[0 if back else -1], *last)
+        inputs = unstack(a)  # t times (n, gates · h)
         outputs: list[Any] = [None] * len(inputs)
         for t in range(len(inputs))[:: -1 if back else 1]:
             new = self.cell(inputs[t], linear(state[0], w_hh, b_hh), *state)
@@ -210,12 +304,11 @@ class LSTM(_Recurrent):
     {_Recurrent.__doc__}"""
 
     gates, states = 4, 2
+    whole = staticmethod(_lstm)
 
     def cell(self, x, h, *state):
         """(2)."""
-        i, f, g, o = tg.split(x + h, 4, -1)
-        c = tg.sigmoid(f) * state[1] + tg.sigmoid(i) * tg.tanh(g)
-        return tg.sigmoid(o) * tg.tanh(c), c
+        return lstm_cell(x, h, *state)
 
 
 class GRU(_Recurrent):
@@ -224,20 +317,8 @@ class GRU(_Recurrent):
     {_Recurrent.__doc__}"""
 
     gates = 3
+    whole = staticmethod(_gru)
 
     def cell(self, x, h, *state):
         """(3)."""
-        (x_r, x_z, x_n), (h_r, h_z, h_n) = tg.split(x, 3, -1), tg.split(h, 3, -1)
-        z = tg.sigmoid(x_z + h_z)
-        n = tg.tanh(x_n + tg.sigmoid(x_r + h_r) * h_n)
-        return ((1 - z) * n + z * state[0],)
-
-
-def unstack(x):
-    """The entries of x along its first axis, as a list.
-
-    x is cut in halves, and these again: so the gradients of t entries are put together in log t passes over x's
-    memory, where t slices, each with a gradient of x's full size, would take t.
-    """
-    t = x.shape[0]
-    return [tg.squeeze(x, 0)] if t == 1 else unstack(x[: t // 2]) + unstack(x[t // 2 :])
+        return gru_cell(x, h, *state)

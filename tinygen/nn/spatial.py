@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 import tinygen.autograd as tg
+from tinygen.autograd.convolution import convolve_plus
 from tinygen.backend import arrays as backend
 from tinygen.backend.convolution import output_shape
 from tinygen.nn.common import each
@@ -50,8 +51,8 @@ def _conv(name, n, x, weight, bias, stride, padding, dilation, groups):
         x = tg.pad(x, [(0, 0), (0, 0), *[(t // 2, t - t // 2) for t in total]])
         padding = 0
     padding = 0 if padding == "valid" else padding
-    y = tg.convolve(x, weight, tg.Geometry(stride, each("padding", padding, n), dilation, groups))
-    return y if bias is None else y + tg.reshape(bias, (-1,) + (1,) * n)
+    geometry = tg.Geometry(stride, each("padding", padding, n), dilation, groups)
+    return tg.convolve(x, weight, geometry) if bias is None else convolve_plus(x, weight, bias, geometry)
 
 
 def conv_transpose1d(x, weight, bias=None, *, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
@@ -116,12 +117,12 @@ def _check_conv(name, n, x, weight, bias, groups, x_axis):
 
 def max_pool1d(x, kernel_size, *, stride=None, padding=0, dilation=1):
     """The largest element of each window, (n, c, l) to (n, c, l'); `stride` is `kernel_size` by default."""
-    return _pool("max_pool1d", 1, tg.max, x, kernel_size, stride, padding, dilation, -math.inf)
+    return _pool("max_pool1d", 1, tg.max_windows, x, kernel_size, stride, padding, dilation, -math.inf)
 
 
 def max_pool2d(x, kernel_size, *, stride=None, padding=0, dilation=1):
     """The largest element of each window, (n, c, h, w) to (n, c, h', w'); places that tie share the gradient."""
-    return _pool("max_pool2d", 2, tg.max, x, kernel_size, stride, padding, dilation, -math.inf)
+    return _pool("max_pool2d", 2, tg.max_windows, x, kernel_size, stride, padding, dilation, -math.inf)
 
 
 def avg_pool1d(x, kernel_size, *, stride=None, padding=0, count_include_pad=True):
@@ -135,11 +136,11 @@ def avg_pool2d(x, kernel_size, *, stride=None, padding=0, count_include_pad=True
 
 
 def _avg_pool(name, n, x, kernel_size, stride, padding, count_include_pad):
-    y = _pool(name, n, tg.mean, x, kernel_size, stride, padding, 1, 0.0)
+    y = _pool(name, n, _mean_windows, x, kernel_size, stride, padding, 1, 0.0)
     if count_include_pad or padding == 0:
         return y
     inside = backend.asarray(np.ones((1, 1, *x.shape[2:])), x.dtype, tg.shapes.device_of(x))
-    return y / _pool(name, n, tg.mean, inside, kernel_size, stride, padding, 1, 0.0)
+    return y / _pool(name, n, _mean_windows, inside, kernel_size, stride, padding, 1, 0.0)
 
 
 def _pool(name, n, reduce, x, kernel_size, stride, padding, dilation, outside):
@@ -153,7 +154,11 @@ def _pool(name, n, reduce, x, kernel_size, stride, padding, dilation, outside):
     output_shape(x.shape[2:], kernel, stride, padding, dilation)  # refuses what does not fit
     if any(padding):
         x = tg.pad(x, [(0, 0), (0, 0), *[(p, p) for p in padding]], constant_values=outside)
-    return reduce(tg.unfold(x, kernel, stride, dilation), tuple(range(-n, 0)))
+    return reduce(x, kernel, stride, dilation)
+
+
+def _mean_windows(x, kernel, stride, dilation):
+    return tg.mean(tg.unfold(x, kernel, stride, dilation), tuple(range(-len(kernel), 0)))
 
 
 def adaptive_avg_pool1d(x, output_size):

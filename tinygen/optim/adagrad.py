@@ -36,6 +36,8 @@ class Adagrad(Optimizer):
     eps : $\epsilon$, at least 0
     """
 
+    elementwise = True
+
     def __init__(self, params: Iterable[Tensor], lr: float = 1e-2, *, lr_decay: float = 0.0, weight_decay: float = 0.0,
                  initial_accumulator_value: float = 0.0, eps: float = 1e-10):  # fmt: skip
         super().__init__(params, lr, weight_decay=weight_decay)
@@ -50,6 +52,11 @@ class Adagrad(Optimizer):
         if not state:
             state.update(step=0, sum=xp.full_like(p, self.initial_accumulator_value))
         state["step"] += 1
-        state["sum"] += g * g  # (1)
+        step = self.room(p)
+        state["sum"] += xp.multiply(g, g, out=step)  # (1)
         rate = self.lr / (1 + (state["step"] - 1) * self.lr_decay)
-        return rate * g / (xp.sqrt(state["sum"]) + self.eps)  # (2)
+        xp.sqrt(state["sum"], out=step)
+        step += self.eps
+        xp.divide(g, step, out=step)
+        step *= rate  # (2)
+        return step

@@ -52,6 +52,8 @@ class Adam(Optimizer):
     amsgrad : whether to use (4)
     """
 
+    elementwise = True
+
     def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, *, betas=(0.9, 0.999), eps: float = 1e-8,
                  weight_decay: float = 0.0, amsgrad: bool = False):  # fmt: skip
         super().__init__(params, lr, weight_decay=weight_decay)
@@ -68,18 +70,21 @@ class Adam(Optimizer):
             names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * self.amsgrad
             state.update(step=0, **{name: xp.zeros_like(p) for name in names})
         state["step"] += 1
-        t, m, v = state["step"], state["exp_avg"], state["exp_avg_sq"]
+        t, m, v, step = state["step"], state["exp_avg"], state["exp_avg_sq"], self.room(p)
         m *= beta1
-        m += (1 - beta1) * g  # (1)
+        m += xp.multiply(g, 1 - beta1, out=step)  # (1)
         v *= beta2
-        v += (1 - beta2) * g * g  # (2)
+        xp.multiply(g, g, out=step)
+        step *= 1 - beta2
+        v += step  # (2)
         if self.amsgrad:
-            v = state["max_exp_avg_sq"] = xp.maximum(state["max_exp_avg_sq"], v)  # (4)
-        # (3): eta / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
-        scale = xp.sqrt(v)
-        scale /= math.sqrt(1 - beta2**t)
-        scale += self.eps
-        return m / scale * (self.lr / (1 - beta1**t))
+            v = xp.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])  # (4)
+        # (3): m / ((sqrt(v) / sqrt(1 - beta2^t) + eps) (1 - beta1^t) / eta), with the numbers taken together
+        scale = (1 - beta1**t) / self.lr
+        xp.sqrt(v, out=step)
+        step *= scale / math.sqrt(1 - beta2**t)
+        step += self.eps * scale
+        return xp.divide(m, step, out=step)
 
 
 class AdamW(Adam):
@@ -100,4 +105,6 @@ class AdamW(Adam):
         return g
 
     def change(self, p, g, state):
-        return super().change(p, g, state) + self.lr * self.weight_decay * p  # (5)
+        step = super().change(p, g, state)
+        step += self.lr * self.weight_decay * p  # (5)
+        return step

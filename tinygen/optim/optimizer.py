@@ -16,7 +16,8 @@ Options are the same for all parameters of an optimiser. Parameters that want ot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,10 @@ import numpy as np
 from tinygen.autograd import Tensor
 from tinygen.autograd.graph import Leaf
 from tinygen.backend import arrays as backend
+from tinygen.backend.arrays import array_module, device_of
+
+#: parameters of at most so many elements take their steps together
+SMALL = 2**12
 
 
 class Optimizer:
@@ -38,7 +43,10 @@ class Optimizer:
     Attributes
     ----------
     state : for each parameter, what is remembered of it
+    elementwise : whether `change` treats every element by itself, so that several parameters may be given as one
     """
+
+    elementwise = False
 
     def __init__(self, params: Iterable[Tensor], lr: float, *, weight_decay: float = 0.0):
         self.params = [params] if isinstance(params, Tensor) else list(params)
@@ -57,10 +65,19 @@ class Optimizer:
             raise ValueError(f"{kind}: weight_decay must be at least 0, got {weight_decay!r}")
         self.lr, self.weight_decay = lr, weight_decay
         self.state: list[dict[str, Any]] = [{} for _ in self.params]
+        self._joined: dict[tuple[int, ...], Any] = {}  # the joint memories of small parameters
+        self._room: dict[Any, Any] = {}  # memory to compute steps in: fresh memory would cost more than the arithmetic
 
     def change(self, p: Any, g: Any, state: dict[str, Any]) -> Any:
         r"""The step $\Delta$ for a parameter, all raw arrays of one shape; g is not to be written to."""
         raise NotImplementedError(f"{type(self).__name__} has no change method")
+
+    def room(self, p: Any) -> Any:
+        """An array like p with anything in it, the same at every call: for the step, which is soon used."""
+        key = type(p), p.dtype, device_of(p)
+        if key not in self._room or self._room[key].size < p.size:
+            self._room[key] = array_module(p).empty(p.size, p.dtype)
+        return self._room[key][: p.size].reshape(p.shape)
 
     def decayed(self, p: Any, g: Any) -> Any:
         r"""(2): the gradient with that of $\tfrac{\lambda}{2} \|\theta\|^2$."""
@@ -84,10 +101,49 @@ class Optimizer:
         for i, (p, g) in enumerate(zip(self.params, raw, strict=True)):
             if g is not None and g.shape != p.shape:
                 raise ValueError(f"step: grads[{i}] has shape {g.shape}, its parameter {p.shape}")
-        for p, g, state in zip(self.params, raw, self.state, strict=True):
-            if g is not None and p.requires_grad:
-                p._data = descend(p._data, self.change(p._data, g, state))
+        todo = [i for i, (p, g) in enumerate(zip(self.params, raw, strict=True)) if g is not None and p.requires_grad]
+        for together in self._groups(todo) if self.elementwise else [[i] for i in todo]:
+            if len(together) == 1:
+                (i,) = together
+                deltas = [self.change(self.params[i]._data, raw[i], self.state[i])]
+            else:
+                deltas = self._joint_change(together, raw)
+            for i, delta in zip(together, deltas, strict=True):
+                p = self.params[i]
+                p._data = descend(p._data, delta)
                 _leaf(p).touch(p._data)
+
+    def _groups(self, todo: list[int]) -> Iterator[list[int]]:
+        """Large parameters alone; small ones that are alike together, since each call costs more than its work."""
+        alike: dict[Any, list[int]] = {}
+        for i in todo:
+            p = self.params[i]._data
+            if p.size > SMALL:
+                yield [i]
+            else:
+                counts = tuple([v for v in self.state[i].values() if isinstance(v, int)])
+                place = None if isinstance(p, np.ndarray) else device_of(p)
+                alike.setdefault((p.dtype, place, counts, len(self.state[i])), []).append(i)
+        yield from alike.values()
+
+    def _joint_change(self, together: list[int], raw: list[Any]) -> list[Any]:
+        """The steps of several parameters, computed as one long vector; their memories become parts of one, too."""
+        arrays, states = [self.params[i]._data for i in together], [self.state[i] for i in together]
+        xp, ends = array_module(*arrays), itertools.accumulate([p.size for p in arrays])
+        cuts = [(slice(end - p.size, end), p.shape) for p, end in zip(arrays, ends, strict=True)]
+        joined = self._joined.setdefault(tuple(together), {})
+        whole = {k for k, v in states[0].items() if not isinstance(v, int)}
+        if any(k not in joined or s[k].base is not joined[k] for s in states for k in whole):  # loaded, or steps apart
+            joined.update({k: _flat(xp, [s[k] for s in states]) for k in whole})
+        joined |= {k: v for k, v in states[0].items() if k not in whole}
+        step = self.change(_flat(xp, arrays), _flat(xp, [raw[i] for i in together]), joined)
+        for state, (cut, shape) in zip(states, cuts, strict=True):
+            for name, value in joined.items():
+                if isinstance(value, int):
+                    state[name] = value
+                elif name not in state or state[name].base is not value:
+                    state[name] = value[cut].reshape(shape)
+        return [step[cut].reshape(shape) for cut, shape in cuts]
 
     def zero_grad(self) -> None:
         """Forget the gradients that `backward` has added up."""
@@ -113,6 +169,11 @@ class Optimizer:
                                      f"the parameter {p.shape}")  # fmt: skip
         self.lr = float(state["lr"])
         self.state = [{k: _like(v, p) for k, v in memories[str(i)].items()} for i, p in enumerate(self.params)]
+
+
+def _flat(xp: Any, arrays: list[Any]) -> Any:
+    """Arrays as one long vector."""
+    return xp.concatenate([a.reshape(-1) for a in arrays])
 
 
 def descend(p: Any, delta: Any) -> Any:

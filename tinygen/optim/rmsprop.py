@@ -43,6 +43,8 @@ class RMSprop(Optimizer):
     centered : whether to take the gradient's mean out of its size
     """
 
+    elementwise = True
+
     def __init__(self, params: Iterable[Tensor], lr: float = 1e-2, *, alpha: float = 0.99, eps: float = 1e-8,
                  weight_decay: float = 0.0, momentum: float = 0.0, centered: bool = False):  # fmt: skip
         super().__init__(params, lr, weight_decay=weight_decay)
@@ -57,16 +59,21 @@ class RMSprop(Optimizer):
         if not state:
             names = ["square_avg"] + ["grad_avg"] * self.centered + ["momentum_buffer"] * (self.momentum > 0)
             state.update({name: xp.zeros_like(p) for name in names})
-        v = state["square_avg"]
+        v, step = state["square_avg"], self.room(p)
         v *= self.alpha
-        v += (1 - self.alpha) * g * g  # (1)
+        xp.multiply(g, g, out=step)
+        step *= 1 - self.alpha
+        v += step  # (1)
         if self.centered:
             state["grad_avg"] *= self.alpha
-            state["grad_avg"] += (1 - self.alpha) * g  # (1)
+            state["grad_avg"] += xp.multiply(g, 1 - self.alpha, out=step)  # (1)
             v = xp.maximum(v - xp.square(state["grad_avg"]), 0)  # a constant gradient's variance may round below 0
-        step = g / (xp.sqrt(v) + self.eps)  # (2)
+        xp.sqrt(v, out=step)
+        step += self.eps
+        xp.divide(g, step, out=step)  # (2)
         if self.momentum > 0:
             state["momentum_buffer"] *= self.momentum
             state["momentum_buffer"] += step
-            step = state["momentum_buffer"]
-        return self.lr * step  # (3)
+            return xp.multiply(state["momentum_buffer"], self.lr, out=step)  # (3)
+        step *= self.lr  # (3)
+        return step

@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tinygen.autograd import Tensor
+from tinygen.backend.arrays import array_module
 from tinygen.optim.optimizer import Optimizer
 
 
@@ -50,6 +51,8 @@ class SGD(Optimizer):
     nesterov : whether to step by (4); needs momentum, and no dampening
     """
 
+    elementwise = True
+
     def __init__(self, params: Iterable[Tensor], lr: float = 1e-3, *, momentum: float = 0.0, dampening: float = 0.0,
                  weight_decay: float = 0.0, nesterov: bool = False):  # fmt: skip
         super().__init__(params, lr, weight_decay=weight_decay)
@@ -61,16 +64,17 @@ class SGD(Optimizer):
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
 
     def change(self, p, g, state):
-        g = self.decayed(p, g)
+        xp, g, step = array_module(p), self.decayed(p, g), self.room(p)
         if self.momentum == 0:
-            return self.lr * g  # (1)
+            return xp.multiply(g, self.lr, out=step)  # (1)
         if not state:
             state["momentum_buffer"] = g.copy()
         else:  # (2): b = mu b + (1 - tau) g
             state["momentum_buffer"] *= self.momentum
-            state["momentum_buffer"] += (1 - self.dampening) * g
+            state["momentum_buffer"] += xp.multiply(g, 1 - self.dampening, out=step)
         b = state["momentum_buffer"]
-        return self.lr * (g + self.momentum * b if self.nesterov else b)  # (4) or (3)
+        xp.multiply(b, self.momentum * self.lr if self.nesterov else self.lr, out=step)  # (3)
+        return step + self.lr * g if self.nesterov else step  # (4)
 
 
 class PreconditionedSGD(Optimizer):
