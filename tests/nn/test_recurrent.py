@@ -33,18 +33,19 @@ def step(kind, p, x, h, c):
 
 
 def check_cell(kind, device):
-    """A layer against the loop over `step`."""
+    """A layer against the loop over `step`: all steps at once, and, as it does where lengths differ, cell by cell."""
     layer = zoo.draw_state(kind(3, 2, rng=Generator(0)).to(device))
     p, x = layer.state_dict(), rng.normal(size=(6, 1, 3)).astype(np.float32)
     h, c, expected = np.zeros(2), np.zeros(2), []
     for x_t in x[:, 0]:
         h, c = step(kind, p, x_t, h, c)
         expected.append(h)
-    output, state = layer(tg.tensor(x, device=device))
-    np.testing.assert_allclose(output.numpy()[:, 0], expected, rtol=1e-4, atol=1e-6)
-    last = state if kind is nn.LSTM else (state,)
-    for s, e in zip(last, (h, c), strict=False):
-        np.testing.assert_allclose(s.numpy()[0, 0], e, rtol=1e-4, atol=1e-6)
+    for lengths in (None, np.array([6])):
+        output, state = layer(tg.tensor(x, device=device), lengths=lengths)
+        np.testing.assert_allclose(output.numpy()[:, 0], expected, rtol=1e-4, atol=1e-6)
+        last = state if kind is nn.LSTM else (state,)
+        for s, e in zip(last, (h, c), strict=False):
+            np.testing.assert_allclose(s.numpy()[0, 0], e, rtol=1e-4, atol=1e-6)
 
 
 @equation(nn.RNN.cell, 1)
