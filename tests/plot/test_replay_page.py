@@ -122,6 +122,16 @@ def test_it_plays_to_the_end_and_stops(opened):
     assert frame(opened) == 9
 
 
+def test_it_plays_from_a_picture_that_began_before_the_press(opened):
+    """A browser says when its picture began, which may be before the press that it draws."""
+    opened.evaluate(
+        "globalThis.begun = requestAnimationFrame;"
+        "requestAnimationFrame = (tick) => begun((now) => { requestAnimationFrame = begun; tick(now - 5000); }); 0"
+    )
+    opened.press("#play")
+    opened.wait("document.getElementById('slider').value > 0")
+
+
 def test_every_layer_can_be_switched_off_and_on(opened):
     names = opened.evaluate("[...document.querySelectorAll('.layer')].map(l => l.children[2].textContent)")
     assert names == ["data", "samples", HOSTILE, "D", "density", "sheet", "pull", "parts", "glide between frames"]
