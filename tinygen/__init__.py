@@ -15,6 +15,7 @@ import importlib as _importlib
 from tinygen.autograd import *  # noqa: F403
 from tinygen.autograd import linalg
 from tinygen.backend import DeviceError, random
+from tinygen.compiled import compile
 from tinygen.formulas import explain
 
 __version__ = "0.1.0"

@@ -254,11 +254,12 @@ def test_both_sides_of_maximum_paid_in_full_is_caught(monkeypatch):
 def test_writing_instead_of_adding_at_an_index_is_caught(monkeypatch, checker):
     """`z[index] = g`: of a repeated index only the last counts."""
 
-    def write(xp, target, index, values):
-        target[index] = values
+    def write(xp, x, index, shape):
+        target = xp.zeros(shape, x.dtype)
+        target[index] = x
         return target
 
-    caught(checker, lambda: monkeypatch.setattr(indexing, "scatter_add", write))
+    caught(checker, lambda: monkeypatch.setattr(indexing, "scattered", write))
 
 
 @pytest.mark.parametrize(

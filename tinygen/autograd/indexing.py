@@ -10,7 +10,7 @@ from __future__ import annotations
 from tinygen.autograd.primitive import arraylike, primitive
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend import arrays as backend
-from tinygen.backend.scatter import scatter_add
+from tinygen.backend.scatter import scattered
 
 
 def getitem(x, index):
@@ -40,7 +40,7 @@ def _getitem(xp, x, index):
 @primitive(lambda g, index: _getitem(g, index))
 def scatter(xp, x, index, shape):
     """Zeros of `shape` to which `x` is added at `index`; repeated places accumulate."""
-    return scatter_add(xp, xp.zeros(shape, x.dtype), index, x)
+    return scattered(xp, x, index, shape)
 
 
 def take_along_axis(x, indices, axis):

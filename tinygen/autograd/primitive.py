@@ -38,6 +38,7 @@ import numpy as np
 from tinygen.autograd.graph import GraphError, Node, Part, call_site, mode, switches
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend.arrays import MODULES, DeviceError, array_module, asarray, device_of, is_array
+from tinygen.backend.recording import at_work, now, whole
 
 P = ParamSpec("P")
 
@@ -94,6 +95,8 @@ class Primitive:
 
     def __init__(self, forward, vjps, joint, outputs, domain, composed, formula):
         self.definition = self.forward = forward
+        if composed is not None and joint is not None:
+            joint = whole(joint)
         self.name = forward.__name__.strip("_")
         self.vjps = vjps
         self.joint = joint
@@ -113,6 +116,8 @@ class Primitive:
         self.arrays, self.options = names[:count], names[count:]
         if self.variadic:  # options by position, as everywhere
             self.forward = _by_position(forward, self.options)
+        if composed is not None:
+            self.forward = whole(self.forward, keep=joint is not None and "saved" in vjp_names(joint))
         named = {n for v in (*vjps, joint) if v is not None for n in vjp_names(v)}
         self.saves = "saved" in named
         self.shaped = [a for a in self.arrays if a + "_shape" in named]
@@ -162,8 +167,10 @@ class Primitive:
             if isinstance(o, np.generic):  # weak, as NumPy scalars among the inputs are
                 options = tuple([o.item() if isinstance(o, np.generic) else o for o in options])
                 break
+        if at_work and now.recorder is not None:
+            raw = now.recorder.operands(arrays, raw)
         try:
-            xp = MODULES[type(raw[0])] if len(raw) == 1 else array_module(*raw)
+            xp = MODULES[type(raw[0])] if len(raw) == 1 and not at_work else array_module(*raw)
             out = self.forward(xp, *raw, *options)
         except Exception as error:
             raise failure(self, arrays, options, error) from error
@@ -175,7 +182,7 @@ class Primitive:
         if self.outputs > 1:
             shape = dtype = None
         else:
-            if type(out) not in MODULES:  # NumPy turns 0-d arrays into scalars
+            if not is_array(out):  # NumPy turns 0-d arrays into scalars
                 out = xp.asarray(out)
             shape, dtype = out.shape, out.dtype
             if dtype.kind not in "fiub":

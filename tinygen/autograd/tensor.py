@@ -17,6 +17,7 @@ import numpy as np
 
 from tinygen.autograd.graph import GraphError, Leaf, Node, Part, mode
 from tinygen.backend import arrays
+from tinygen.backend.recording import entered, now
 
 Axis = int | tuple[int, ...] | None
 
@@ -44,7 +45,7 @@ class Tensor:
         """The array: read-only on NumPy (use `assign` to change a leaf), the array itself on CuPy."""
         if not isinstance(self._data, np.ndarray):
             return self._data
-        view = self._data.view()
+        view = entered(self._data).view()
         view.flags.writeable = False
         return view
 
@@ -133,17 +134,17 @@ class Tensor:
 
     def numpy(self) -> np.ndarray:
         """A copy of the values as a NumPy array, from whichever device, recorded or not."""
-        return np.array(arrays.to_numpy(self._data))
+        return entered(arrays.to_numpy(self._data)).copy()
 
     def item(self) -> Any:
         """The only element, as a Python number."""
         if self.size != 1:
             raise ValueError(f"item: a Tensor with one element is wanted, this one has shape {self.shape}")
-        return self._data.item()
+        return entered(self._data).item()
 
     def tolist(self) -> Any:
         """Nested lists of Python numbers."""
-        return self._data.tolist()
+        return entered(self._data).tolist()
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         if self._node is not None:
@@ -174,7 +175,7 @@ class Tensor:
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ValueError(f"bool: a Tensor of shape {self.shape} is neither true nor false; use .any() or .all()")
-        return bool(self._data)
+        return bool(entered(self._data))
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
@@ -231,7 +232,9 @@ class Tensor:
             )
             if new.shape != self.shape:
                 raise ValueError(f"assign: value has shape {new.shape}, this Tensor {self.shape}")
-            if type(self._node) is Leaf:
+            if now.recorder is not None:
+                now.recorder.note_assign(self, new, self._node)
+            elif type(self._node) is Leaf:
                 self._data[...] = new
                 self._node.touch(self._data)
             else:

@@ -25,8 +25,9 @@ from tinygen.autograd.primitive import Rule, check_finite, describe
 from tinygen.autograd.reductions import sum as sum_over
 from tinygen.autograd.shapes import reshape
 from tinygen.autograd.tensor import Tensor
-from tinygen.backend.arrays import MODULES, asarray, device_of, is_array
+from tinygen.backend.arrays import MODULES, array_module, asarray, device_of, is_array
 from tinygen.backend.linear import total
+from tinygen.backend.recording import RecordingError, entered, now
 
 _age = attrgetter("seq")
 
@@ -79,6 +80,8 @@ def grad(
 
 def backward(output: Tensor, grad_output: Any = None, *, create_graph=False, retain_graph=None) -> None:
     """Add the gradient of `output` by every leaf it depends on to that leaf's `.grad`."""
+    if now.recorder is not None:
+        raise RecordingError("backward() adds to what .grad held before; use tg.grad, which returns the gradients")
     seeds = _seeds([output], None if grad_output is None else [grad_output], create_graph, "backward")
     leaves = {n for n in ancestors([n for n, _ in seeds]) if type(n) is Leaf}
     for leaf, g in _separate(walk(seeds, leaves, create_graph=create_graph, retain_graph=retain_graph)).items():
@@ -289,7 +292,7 @@ def _seeds(roots: list[Tensor], cotangents: Any, create_graph: bool, name: str =
             if root.size != 1:
                 raise GraphError(f"{name}: output {i} has shape {root.shape}; only a scalar can do without "
                                  "grad_outputs (take a sum or a mean, or give a cotangent of its shape)")  # fmt: skip
-            g = MODULES[type(root._data)].ones(root.shape, root.dtype)
+            g = entered(array_module(root._data).ones(root.shape, root.dtype))
             seeds.append((root._node, Tensor(g, None) if create_graph else g))
             continue
         raw = g._data if isinstance(g, Tensor) else asarray(g) if is_array(g) else asarray(g, root.dtype, root.device)

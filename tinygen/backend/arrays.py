@@ -28,6 +28,7 @@ from types import ModuleType
 import numpy as np
 
 from . import cuda
+from .recording import Recorded
 
 MODULES: dict[type, ModuleType] = {np.ndarray: np}  # cuda.py adds CuPy's ndarray when it first loads CuPy
 
@@ -123,6 +124,8 @@ def asarray(value, dtype=None, device=None, copy=False):
     """
     target = device if device is not None else device_of(value) if is_array(value) else "cpu"
     kind, index = parse_device(target)
+    if kind == "cpu" and isinstance(value, Recorded):
+        return value.astype(value.dtype if dtype is None else dtype, copy=copy)
     if kind == "cpu":
         if is_array(value) and not isinstance(value, np.ndarray):
             value, copy = to_numpy(value), False  # already a copy
@@ -191,9 +194,7 @@ def from_dlpack(x):
     if is_array(x):
         return x
     if not hasattr(x, "__dlpack_device__"):
-        raise TypeError(
-            f"from_dlpack: x is a {type(x).__name__}; wanted an object with __dlpack__ (use asarray)."
-        )
+        raise TypeError(f"from_dlpack: x is a {type(x).__name__}; wanted an object with __dlpack__ (use asarray).")
     kind = int(x.__dlpack_device__()[0])
     if kind in _HOST_KINDS:
         return np.from_dlpack(x)

@@ -33,6 +33,7 @@ import numpy as np
 
 from . import channels_last as layout
 from .linear import gemm
+from .recording import entered, whole
 
 
 def output_shape(spatial, kernel, stride, padding, dilation) -> tuple[int, ...]:
@@ -43,12 +44,7 @@ def output_shape(spatial, kernel, stride, padding, dilation) -> tuple[int, ...]:
     ValueError
         When the kernel is larger than the padded input, or a setting makes no sense.
     """
-    least_of = {
-        "kernel": (kernel, 1),
-        "stride": (stride, 1),
-        "padding": (padding, 0),
-        "dilation": (dilation, 1),
-    }
+    least_of = {"kernel": (kernel, 1), "stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
     for name, (values, least) in least_of.items():
         if len(values) != len(spatial) or min(values) < least:
             raise ValueError(
@@ -66,6 +62,7 @@ def output_shape(spatial, kernel, stride, padding, dilation) -> tuple[int, ...]:
     return tuple((m - r) // s + 1 for m, r, s in zip(padded, reach, stride, strict=True))
 
 
+@whole
 def convolve(xp, x, w, stride, padding, dilation, groups, bias=None):
     """Convolve x with w, equation (1), and add a bias while the product is in the cache.
 
@@ -98,6 +95,7 @@ def convolve(xp, x, w, stride, padding, dilation, groups, bias=None):
     return layout.first(y)
 
 
+@whole
 def convolve_adjoint(xp, y, w, spatial, stride, padding, dilation, groups):
     """Carry y back onto the input: the gradient of `convolve` in x, and the transposed convolution.
 
@@ -124,6 +122,7 @@ def convolve_adjoint(xp, y, w, spatial, stride, padding, dilation, groups):
     return layout.interleave(xp, z, spatial, stride, padding, groups)
 
 
+@whole
 def convolve_weight(xp, x, y, kernel, stride, padding, dilation, groups):
     """Correlate x with y: the gradient of `convolve` in w.
 
@@ -171,10 +170,11 @@ def unfold(xp, x, kernel, stride, dilation):
     taps = tuple(d * b for d, b in zip(dilation, along, strict=True))
     shape, strides = (*x.shape[:2], *out, *kernel), (*x.strides[:2], *steps, *taps)
     if xp is np:
-        return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
+        return entered(np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False))
     return xp.lib.stride_tricks.as_strided(x, shape, strides)
 
 
+@whole
 def fold(xp, windows, spatial, stride, dilation):
     """Add windows up where they overlap: the adjoint of `unfold`.
 
@@ -215,6 +215,7 @@ def _met(tap, stride, dilation, out) -> slice:
     return slice(start, start + stride * (out - 1) + 1, stride)
 
 
+@whole
 def max_windows(xp, x, kernel, stride, dilation):
     """Take the largest element of every window of `unfold`, without cutting the windows out.
 
@@ -240,6 +241,7 @@ def max_windows(xp, x, kernel, stride, dilation):
     return x.copy() if math.prod(kernel) == 1 else x  # never a view of the input
 
 
+@whole
 def max_windows_back(xp, g, x, y, kernel, stride, dilation):
     """Carry g back through y = `max_windows(x)`: to the largest element of each window; equals share it.
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .channels_last import first, last
+from .recording import whole
 
 PART = 2**18  # elements at a time on the CPU
 
@@ -57,6 +58,7 @@ def rows_of(xp, x, channels_are_last=None) -> Rows:
     )
 
 
+@whole
 def moments(xp, x):
     """Mean and biased variance of each channel of x (n, c, *space): (c,) each."""
     rows = rows_of(xp, x)
@@ -72,6 +74,7 @@ def moments(xp, x):
     return near + shift, xp.maximum(rows.gather(squares) / count - shift * shift, 0)
 
 
+@whole
 def scaled(xp, x, mean, scale, shift):
     """(x - mean) times one number per channel, and another one added; x (n, c, *space), three of (c,)."""
     rows = rows_of(xp, x)
@@ -84,6 +87,7 @@ def scaled(xp, x, mean, scale, shift):
     return rows.like_x(y)
 
 
+@whole
 def batch_norm_back(xp, g, x, mean, inverse_deviation, weight):
     r"""Carry g back through batch norm: the gradients by x, weight and bias.
 

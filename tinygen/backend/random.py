@@ -38,6 +38,7 @@ import numpy as np
 from . import cuda
 from .arrays import DeviceError, array_module, device_of, is_array, parse_device
 from .philox import PHILOX
+from .recording import whole
 
 _LIMIT = 2**64  # of seed, stream and position
 _DRAWS, _STREAMS = 0, 1  # the counter's highest word: blocks for draws, and for the names of spawned streams
@@ -159,6 +160,7 @@ class Generator:
 
     # ---------------------------------------------------------------- draws
 
+    @whole
     def uniform(self, shape, low=0.0, high=1.0, *, dtype="float32"):
         """Draw evenly from [low, high); never `high`, not even by rounding.
 
@@ -171,9 +173,7 @@ class Generator:
         shape, dtype = _shape(shape), _floating(dtype)
         low, high = float(dtype.type(low)), float(dtype.type(high))
         if not (low < high and math.isfinite(high - low)):
-            raise ValueError(
-                f"uniform: low is {low} and high is {high}; wanted finite {dtype} numbers, low < high."
-            )
+            raise ValueError(f"uniform: low is {low} and high is {high}; wanted finite {dtype} numbers, low < high.")
         with self._place():
             u = self._unit(math.prod(shape), dtype).reshape(shape)
             if (low, high) != (0.0, 1.0):
@@ -183,6 +183,7 @@ class Generator:
                 self._xp.minimum(u, below, out=u)  # the last step may have rounded up to high
             return u
 
+    @whole
     def normal(self, shape, mean=0.0, std=1.0, *, dtype="float32"):
         """Draw from the normal distribution, by equation (2).
 
@@ -205,6 +206,7 @@ class Generator:
                 z += mean
             return z
 
+    @whole
     def bernoulli(self, p, shape=None, *, dtype="float32"):
         """Draw ones with probability p, zeros otherwise.
 
@@ -220,9 +222,7 @@ class Generator:
         elif not isinstance(p, (int, float, np.generic)):
             raise TypeError(f"bernoulli: p is a {type(p).__name__}; wanted a number or an array.")
         if not _holds(p, _in_unit):
-            raise ValueError(
-                "bernoulli: p holds values outside [0, 1]; wanted probabilities (logits need a sigmoid)."
-            )
+            raise ValueError("bernoulli: p holds values outside [0, 1]; wanted probabilities (logits need a sigmoid).")
         shape = getattr(p, "shape", ()) if shape is None else _shape(shape)
         with self._place():
             u = self._unit(math.prod(shape), np.dtype("float32")).reshape(shape)
@@ -231,6 +231,7 @@ class Generator:
                 raise ValueError(f"bernoulli: p of shape {p.shape} does not broadcast to shape {shape}.")
             return drawn.astype(dtype)
 
+    @whole
     def categorical(self, logits=None, *, probabilities=None, shape=(), dtype="int64"):
         r"""Draw class numbers, by the inverse of the distribution function.
 
@@ -254,6 +255,7 @@ class Generator:
             shape = _shape(shape) + weights.shape[:-1]
             return self._choose(weights, shape).astype(dtype, copy=False)
 
+    @whole
     def integers(self, low, high, shape=()):
         """Draw whole numbers evenly from low, ..., high - 1, as int64.
 
@@ -269,6 +271,7 @@ class Generator:
             drawn += low
             return drawn.reshape(shape)
 
+    @whole
     def permutation(self, n: int):
         """Draw an order of 0, ..., n - 1, each equally likely: the one that sorts n random words."""
         n = _size("n", n)
@@ -344,15 +347,11 @@ class Generator:
         values = given if is_array(given) else self._xp.asarray(given)
         self._check_device("categorical", name, values)
         if values.ndim == 0 or values.shape[-1] == 0:
-            raise ValueError(
-                f"categorical: {name} has shape {values.shape}; wanted classes along the last axis."
-            )
+            raise ValueError(f"categorical: {name} has shape {values.shape}; wanted classes along the last axis.")
         values = values.astype("float64", copy=False)
         if probabilities is not None:
             if not _holds(values, lambda p: (p >= 0) & (p < math.inf) & (p.sum(-1, keepdims=True) > 0)):
-                raise ValueError(
-                    "categorical: probabilities must be finite, not negative, and sum to more than 0."
-                )
+                raise ValueError("categorical: probabilities must be finite, not negative, and sum to more than 0.")
             return values
         if not _holds(values, lambda x: (x < math.inf) & (x.max(-1, keepdims=True) > -math.inf)):
             raise ValueError("categorical: logits must not be NaN or +inf, nor all -inf.")

@@ -17,8 +17,10 @@ Notation
 from __future__ import annotations
 
 from .linear import gemm, total
+from .recording import whole
 
 
+@whole
 def lstm(xp, a, h, c, w, b, order):
     """Run an LSTM: from (t, n, 4h), states (n, h) to all $h_t$ (t, n, h), all $c_t$, and the gates (t, n, 4h)."""
     (steps, n), m = a.shape[:2], h.shape[1]
@@ -44,6 +46,7 @@ def lstm(xp, a, h, c, w, b, order):
     return hs, cs, gates
 
 
+@whole
 def lstm_back(xp, g_h, g_c, h, c, w, hs, cs, gates, order):
     """Carry the gradients by all $h_t$ (t, n, h) and by the last $c_t$ (n, h, or None) back through `lstm`.
 
@@ -78,6 +81,7 @@ def lstm_back(xp, g_h, g_c, h, c, w, hs, cs, gates, order):
     return a_bar, h_bar, c_bar, _by_weights(xp, a_bar, h, hs, order), total(xp, a_bar, (0, 1))
 
 
+@whole
 def gru(xp, a, h, w, b, order):
     """Run a GRU: from (t, n, 3h) and a state (n, h) to all $h_t$ (t, n, h), the gates r, z, n (t, n, 3h), and what r
     multiplies (t, n, h)."""
@@ -104,6 +108,7 @@ def gru(xp, a, h, w, b, order):
     return hs, gates, inner
 
 
+@whole
 def gru_back(xp, g_h, h, w, hs, gates, inner, order):
     """Carry the gradient by all $h_t$ back through `gru`: the gradients by a, h, w and b."""
     m = h.shape[1]

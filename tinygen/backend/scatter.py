@@ -11,6 +11,8 @@ import operator
 
 import numpy as np
 
+from .recording import whole
+
 
 def scatter_add(xp, target, index, values):
     """Add values into target[index] in place; a repeated index adds each time.
@@ -41,6 +43,12 @@ def scatter_add(xp, target, index, values):
     else:
         np.add.at(target, parts, values)
     return target
+
+
+@whole
+def scattered(xp, x, index, shape):
+    """Zeros of a shape to which x is added at an index."""
+    return scatter_add(xp, xp.zeros(shape, x.dtype), index, x)
 
 
 def _add_flat(target, parts, values):

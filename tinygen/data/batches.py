@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from tinygen.backend.random import Generator
+from tinygen.backend.recording import whole
 
 
+@whole
 def batch(x: Any, rng: Generator, size: int) -> Any:
     """Draw `size` rows of x, each independently and equally likely.
 

@@ -26,6 +26,7 @@ from tinygen.autograd.primitive import describe, primitive
 from tinygen.backend import arrays as backend
 from tinygen.backend.linear import gemm
 from tinygen.backend.random import Generator
+from tinygen.backend.recording import aside
 from tinygen.nn.common import check_probability, check_sizes, shown, uniform_parameter
 from tinygen.nn.module import Module
 
@@ -75,7 +76,12 @@ def _check_indices(name, indices, n):
     """Refuse what is no row number; on a GPU the range is not looked at, since that would wait for it."""
     if not hasattr(indices, "dtype") or indices.dtype.kind not in "iu":
         raise TypeError(f"{name}: indices must be an array of integers, got {describe(indices)}")
-    raw = indices.data if isinstance(indices, tg.Tensor) else indices
+    _check_range(name, indices.data if isinstance(indices, tg.Tensor) else indices, n)
+
+
+@aside
+def _check_range(name, raw, n):
+    """Refuse row numbers that are out of range."""
     if tg.shapes.device_of(raw) == "cpu" and raw.size and not 0 <= raw.min() <= raw.max() < n:
         raise IndexError(f"{name}: indices run from {raw.min()} to {raw.max()}; from 0 to {n - 1} are wanted")
 

@@ -28,6 +28,7 @@ from tinygen.autograd import Tensor, softplus
 from tinygen.autograd.primitive import primitive, vocabulary
 from tinygen.backend import arrays as backend
 from tinygen.backend import special
+from tinygen.backend.recording import whole
 from tinygen.nn.activations import log_softmax
 from tinygen.nn.module import Module
 
@@ -402,14 +403,20 @@ def _classes(name, input, target, ignore_index):
     if t.dtype.kind not in "iu" or t.shape != (input.shape[0], *input.shape[2:]):
         raise ValueError(f"{name}: target is {t.dtype} {t.shape}; for input {input.shape} integer classes of shape "
                          f"{(input.shape[0], *input.shape[2:])} are wanted")  # fmt: skip
+    return _counted(name, t, ignore_index, input.shape[1], input.dtype)
+
+
+@whole
+def _counted(name, t, ignore_index, n_classes, dtype):
+    """What `_classes` gives, from raw classes."""
     host = backend.device_of(t) == "cpu"
     counts = None if ignore_index is None else t != ignore_index
     if counts is not None and not (host and counts.all()):
-        t, counts = backend.array_module(t).where(counts, t, 0), counts.astype(input.dtype)
+        t, counts = backend.array_module(t).where(counts, t, 0), counts.astype(dtype)
     else:
         counts = None
-    if host and t.size and not (0 <= t.min() and t.max() < input.shape[1]):
-        raise ValueError(f"{name}: target has classes from {t.min()} to {t.max()}, wanted 0 to {input.shape[1] - 1}")
+    if host and t.size and not (0 <= t.min() and t.max() < n_classes):
+        raise ValueError(f"{name}: target has classes from {t.min()} to {t.max()}, wanted 0 to {n_classes - 1}")
     return t, counts
 
 

@@ -100,7 +100,7 @@ def _lstm_back(g, a, h, c, w, saved, back):
 
 @primitive(
     joint=_lstm_back, outputs=2, composed=_lstm_composed,
-    formula=r"\bar a, \bar h_0, \bar c_0, \bar W_{hh}, \bar b_{hh}: \text{ (2) back through all steps}",
+    formula=r"\bar a, \bar h_0, \bar c_0, \bar W_{hh}, \bar b_{hh} = \text{(2) back through all steps}",
 )  # fmt: skip
 def _lstm(xp, a, h, c, w, b, back=False):
     """(2) for all steps: from `a` (t, n, 4h) and states (n, h) to all $h_t$ (t, n, h) and the last $c_t$."""
@@ -117,7 +117,7 @@ def _gru_back(g, a, h, w, saved, back):
 
 @primitive(
     joint=_gru_back, composed=lambda a, h, w, b, back: _stepwise(gru_cell, a, (h,), w, b, back)[0],
-    formula=r"\bar a, \bar h_0, \bar W_{hh}, \bar b_{hh}: \text{ (3) back through all steps}",
+    formula=r"\bar a, \bar h_0, \bar W_{hh}, \bar b_{hh} = \text{(3) back through all steps}",
 )  # fmt: skip
 def _gru(xp, a, h, w, b, back=False):
     """(3) for all steps: from `a` (t, n, 3h) and a state (n, h) to all $h_t$ (t, n, h)."""

@@ -26,6 +26,7 @@ from tinygen.autograd import Tensor
 from tinygen.autograd.graph import Leaf
 from tinygen.backend import arrays as backend
 from tinygen.backend.arrays import array_module, device_of
+from tinygen.backend.recording import whole
 
 #: parameters of at most so many elements take their steps together
 SMALL = 2**12
@@ -101,6 +102,11 @@ class Optimizer:
         for i, (p, g) in enumerate(zip(self.params, raw, strict=True)):
             if g is not None and g.shape != p.shape:
                 raise ValueError(f"step: grads[{i}] has shape {g.shape}, its parameter {p.shape}")
+        self._move(raw)
+
+    @whole
+    def _move(self, raw: list[Any]) -> None:
+        """Change every parameter by (1); raw gradients, None for parameters that stay."""
         todo = [i for i, (p, g) in enumerate(zip(self.params, raw, strict=True)) if g is not None and p.requires_grad]
         for together in self._groups(todo) if self.elementwise else [[i] for i in todo]:
             if len(together) == 1:

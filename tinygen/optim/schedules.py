@@ -34,6 +34,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tinygen.backend.recording import whole
 from tinygen.optim.optimizer import Optimizer
 
 Factor = Callable[[int], float]
@@ -62,6 +63,7 @@ class Schedule:
         self.t, self.lr = 0, optimizer.lr
         self.optimizer.lr = self.rate()
 
+    @whole
     def step(self) -> None:
         """To the next step's rate; call it after the optimiser's step."""
         self.t += 1

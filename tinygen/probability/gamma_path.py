@@ -46,6 +46,7 @@ from tinygen.autograd import GraphError, Tensor, digamma, exp, polygamma
 from tinygen.autograd.primitive import primitive, vocabulary
 from tinygen.backend import cuda
 from tinygen.backend.arrays import array_module
+from tinygen.backend.recording import whole
 
 TAIL = -25.0  # below it, log x stands for a number whose square is nothing
 
@@ -63,6 +64,7 @@ def sample_log_gamma(alpha, shape, *, rng) -> Tensor:
     return log_gamma_draw(full, drawn)
 
 
+@whole
 def draw_log_gamma(alpha, rng):
     """Draw by (1), raw: float64, of alpha's shape. Rejected places are drawn again until none is left."""
     xp = array_module(alpha)
@@ -99,25 +101,26 @@ def density_derivative(alpha, log_x, order):
 
 
 @primitive(
-    lambda g, y, alpha, log_x, order: (
-        g * (next_derivative(alpha, log_x, order) - y * (log_x - digamma(alpha)))
-    ),
-    lambda g, y, alpha, log_x, order: (
-        g * (density_derivative(alpha, log_x, order) - y * (alpha - exp(log_x)))
-    ),
+    lambda g, y, alpha, log_x, order: g * (next_derivative(alpha, log_x, order) - y * (log_x - digamma(alpha))),
+    lambda g, y, alpha, log_x, order: g * (density_derivative(alpha, log_x, order) - y * (alpha - exp(log_x))),
 )
 def shape_derivative(xp, alpha, log_x, order=1):
     r"""$D_n(\alpha, y)$ of (2), for n = `order` of 1 or 2: how the distribution function moves with its shape."""
     alpha, log_x = xp.asarray(alpha), xp.asarray(log_x)
-    a, y = xp.broadcast_arrays(alpha.astype("float64"), log_x.astype("float64"))
-    found = xp.where(y < TAIL, _series(xp, a, y, order), _differences(xp, a, xp.maximum(y, TAIL), order))
-    return found.astype(xp.result_type(alpha, log_x))
+    return _shape_derivative(xp, alpha, log_x, order).astype(xp.result_type(alpha, log_x))
 
 
 @primitive(lambda g, alpha, y: -g * shape_derivative(alpha, y))
 def log_gamma_draw(xp, alpha, drawn):
     """The numbers `drawn` (logarithms of gamma draws), which move with alpha by (2)."""
     return drawn
+
+
+@whole
+def _shape_derivative(xp, alpha, log_x, order):
+    """The same in float64."""
+    a, y = xp.broadcast_arrays(alpha.astype("float64"), log_x.astype("float64"))
+    return xp.where(y < TAIL, _series(xp, a, y, order), _differences(xp, a, xp.maximum(y, TAIL), order))
 
 
 def _differences(xp, alpha, log_x, order):

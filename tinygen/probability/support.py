@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygen.autograd import Tensor
 from tinygen.backend.arrays import array_module, is_array
+from tinygen.backend.recording import aside
 
 
 class Support:
@@ -40,6 +41,7 @@ class Support:
         with np.errstate(invalid="ignore"):
             return self.holds(array_module(raw), raw if is_array(raw) else np.asarray(raw))
 
+    @aside
     def check(self, owner: str, name: str, x: Any) -> None:
         """Raise a ValueError that names the argument and the first value outside (host arrays only)."""
         raw = _raw(x)
@@ -95,9 +97,7 @@ def _lower(xp, x):
 REAL = Support("numbers (not NaN)", lambda xp, x: x == x)
 FINITE = Support("finite numbers", lambda xp, x: xp.isfinite(x))
 POSITIVE = Support(
-    "positive numbers",
-    lambda xp, x: (x > 0) & (x < np.inf),
-    fix="softplus or exp turn any number into a positive one",
+    "positive numbers", lambda xp, x: (x > 0) & (x < np.inf), fix="softplus or exp turn any number into a positive one"
 )
 NONNEGATIVE = Support("numbers of at least 0", lambda xp, x: (x >= 0) & (x < np.inf))
 UNIT = Support("probabilities, from 0 to 1,", lambda xp, x: (x >= 0) & (x <= 1), fix="logits go into logits=")
@@ -120,14 +120,10 @@ SIMPLEX = Support(
     fix="softmax gives such vectors; divide by the sum",
 )
 OPEN_SIMPLEX = Support(
-    "vectors of positive numbers that sum to 1",
-    lambda xp, x: (x > 0).all(axis=-1) & _sums_to_one(xp, x),
-    event_ndim=1,
+    "vectors of positive numbers that sum to 1", lambda xp, x: (x > 0).all(axis=-1) & _sums_to_one(xp, x), event_ndim=1
 )
 ONE_HOT = Support(
-    "one-hot vectors",
-    lambda xp, x: ((x == 0) | (x == 1)).all(axis=-1) & (x.sum(axis=-1) == 1),
-    event_ndim=1,
+    "one-hot vectors", lambda xp, x: ((x == 0) | (x == 1)).all(axis=-1) & (x.sum(axis=-1) == 1), event_ndim=1
 )
 VECTOR = Support("vectors of numbers (not NaN)", lambda xp, x: (x == x).all(axis=-1), event_ndim=1)
 LOWER_TRIANGLE = Support(
