@@ -75,10 +75,13 @@ class Leaf:
         self.grad: Any = None
         self.name = name
 
-    def touch(self, array: Any) -> None:
-        """Note that the value, which lies in `array`, changes now: what was recorded before and kept it is stale."""
+    def touch(self, array: Any, memory: int | None = None) -> None:
+        """Note that the value, which lies in `array`, changes now: what was recorded before and kept it is stale.
+
+        memory : of the array, if the caller knows it from before
+        """
         self.version = _last_change[0] = creation_number()
-        self.memory = memory_of(array)
+        self.memory = memory_of(array) if memory is None else memory
         _changed[self.memory] = self
 
 

@@ -66,7 +66,6 @@ def gemm(a, b, *, transpose_a=False, transpose_b=False, out=None, accumulate=Fal
         raise ValueError(_mismatch(a, b, transpose_a, transpose_b)) from error
 
 
-@whole
 def total(xp, x, axis=None, keepdims=False):
     """Sum as `x.sum`; over samples by a product with ones, which is up to five times as fast on NumPy."""
     if xp is not np or not axis or type(axis) is not tuple or axis[0] or x.size < 2048 or x.dtype.kind != "f":

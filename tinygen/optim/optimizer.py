@@ -25,7 +25,7 @@ import numpy as np
 from tinygen.autograd import Tensor
 from tinygen.autograd.graph import Leaf
 from tinygen.backend import arrays as backend
-from tinygen.backend.arrays import array_module, device_of
+from tinygen.backend.arrays import array_module, device_of, memory_of
 from tinygen.backend.recording import whole
 
 #: parameters of at most so many elements take their steps together
@@ -66,7 +66,8 @@ class Optimizer:
             raise ValueError(f"{kind}: weight_decay must be at least 0, got {weight_decay!r}")
         self.lr, self.weight_decay = lr, weight_decay
         self.state: list[dict[str, Any]] = [{} for _ in self.params]
-        self._joined: dict[tuple[int, ...], Any] = {}  # the joint memories of small parameters
+        self._groups: list[_Group] = []  # the parameters that took the last step together
+        self._todo: list[int] | None = None  # and which they were
         self._room: dict[Any, Any] = {}  # memory to compute steps in: fresh memory would cost more than the arithmetic
 
     def change(self, p: Any, g: Any, state: dict[str, Any]) -> Any:
@@ -108,48 +109,23 @@ class Optimizer:
     def _move(self, raw: list[Any]) -> None:
         """Change every parameter by (1); raw gradients, None for parameters that stay."""
         todo = [i for i, (p, g) in enumerate(zip(self.params, raw, strict=True)) if g is not None and p.requires_grad]
-        for together in self._groups(todo) if self.elementwise else [[i] for i in todo]:
-            if len(together) == 1:
-                (i,) = together
-                deltas = [self.change(self.params[i]._data, raw[i], self.state[i])]
-            else:
-                deltas = self._joint_change(together, raw)
-            for i, delta in zip(together, deltas, strict=True):
-                p = self.params[i]
-                p._data = descend(p._data, delta)
-                _leaf(p).touch(p._data)
+        if todo != self._todo or not all([group.holds() for group in self._groups]):
+            self._groups, self._todo = [_Group(self, together) for together in self._alike(todo)], todo
+        for group in self._groups:
+            group.move(raw)
 
-    def _groups(self, todo: list[int]) -> Iterator[list[int]]:
+    def _alike(self, todo: list[int]) -> Iterator[list[int]]:
         """Large parameters alone; small ones that are alike together, since each call costs more than its work."""
         alike: dict[Any, list[int]] = {}
         for i in todo:
             p = self.params[i]._data
-            if p.size > SMALL:
+            if p.size > SMALL or not self.elementwise:
                 yield [i]
             else:
                 counts = tuple([v for v in self.state[i].values() if isinstance(v, int)])
                 place = None if isinstance(p, np.ndarray) else device_of(p)
                 alike.setdefault((p.dtype, place, counts, len(self.state[i])), []).append(i)
         yield from alike.values()
-
-    def _joint_change(self, together: list[int], raw: list[Any]) -> list[Any]:
-        """The steps of several parameters, computed as one long vector; their memories become parts of one, too."""
-        arrays, states = [self.params[i]._data for i in together], [self.state[i] for i in together]
-        xp, ends = array_module(*arrays), itertools.accumulate([p.size for p in arrays])
-        cuts = [(slice(end - p.size, end), p.shape) for p, end in zip(arrays, ends, strict=True)]
-        joined = self._joined.setdefault(tuple(together), {})
-        whole = {k for k, v in states[0].items() if not isinstance(v, int)}
-        if any(k not in joined or s[k].base is not joined[k] for s in states for k in whole):  # loaded, or steps apart
-            joined.update({k: _flat(xp, [s[k] for s in states]) for k in whole})
-        joined |= {k: v for k, v in states[0].items() if k not in whole}
-        step = self.change(_flat(xp, arrays), _flat(xp, [raw[i] for i in together]), joined)
-        for state, (cut, shape) in zip(states, cuts, strict=True):
-            for name, value in joined.items():
-                if isinstance(value, int):
-                    state[name] = value
-                elif name not in state or state[name].base is not value:
-                    state[name] = value[cut].reshape(shape)
-        return [step[cut].reshape(shape) for cut, shape in cuts]
 
     def zero_grad(self) -> None:
         """Forget the gradients that `backward` has added up."""
@@ -173,8 +149,57 @@ class Optimizer:
                 if not isinstance(value, int) and np.shape(value) not in ((), p.shape):
                     raise ValueError(f"load_state_dict: {name} of parameter {i} has shape {np.shape(value)}, "
                                      f"the parameter {p.shape}")  # fmt: skip
-        self.lr = float(state["lr"])
+        self.lr, self._todo = float(state["lr"]), None
         self.state = [{k: _like(v, p) for k, v in memories[str(i)].items()} for i, p in enumerate(self.params)]
+
+
+class _Group:
+    """Parameters that take their steps together, computed as one long vector; their memories are parts of one, too."""
+
+    def __init__(self, optimizer: Optimizer, together: list[int]):
+        self.optimizer, self.together = optimizer, together
+        self.params, self.states = ([values[i] for i in together] for values in (optimizer.params, optimizer.state))
+        self.arrays = [p._data for p in self.params]
+        self.places = [memory_of(a) for a in self.arrays]
+        self.xp, ends = array_module(*self.arrays), itertools.accumulate([a.size for a in self.arrays])
+        self.cuts = [(slice(end - a.size, end), a.shape) for a, end in zip(self.arrays, ends, strict=True)]
+        self.joined = self.states[0] if len(together) == 1 else self._join()
+
+    def holds(self) -> bool:
+        """Whether the parameters lie where they lay."""
+        return all([p._data is a for p, a in zip(self.params, self.arrays, strict=True)])
+
+    def move(self, raw: list[Any]) -> None:
+        """(1) for all of them, in place."""
+        if len(self.together) == 1:
+            deltas = [self.optimizer.change(self.arrays[0], raw[self.together[0]], self.joined)]
+        else:
+            known = len(self.joined)
+            grads = _flat(self.xp, [raw[i] for i in self.together])
+            step = self.optimizer.change(_flat(self.xp, self.arrays), grads, self.joined)
+            self._share(whole=len(self.joined) != known)
+            deltas = [step[cut].reshape(shape) for cut, shape in self.cuts]
+        for p, array, place, delta in zip(self.params, self.arrays, self.places, deltas, strict=True):
+            p._data = descend(array, delta)
+            _leaf(p).touch(array, place)
+
+    def _join(self) -> dict[str, Any]:
+        """The memories of all as one memory, of which theirs become parts."""
+        first = self.states[0]
+        whole = {k: _flat(self.xp, [s[k] for s in self.states]) for k, v in first.items() if not isinstance(v, int)}
+        self.joined = {k: whole.get(k, v) for k, v in first.items()}
+        self._share(whole=True)
+        return self.joined
+
+    def _share(self, whole: bool) -> None:
+        """Give each parameter its part of the joint memory; without `whole`, only what is no array."""
+        for name, value in self.joined.items():
+            if isinstance(value, int):
+                for state in self.states:
+                    state[name] = value
+            elif whole:
+                for state, (cut, shape) in zip(self.states, self.cuts, strict=True):
+                    state[name] = value[cut].reshape(shape)
 
 
 def _flat(xp: Any, arrays: list[Any]) -> Any:
