@@ -117,12 +117,12 @@ def list_systems() -> None:
     """A line for every row of SYSTEMS.md: its chapter and demo and how many claims are met, or planned."""
     from tinygen import ledger
 
-    found = {row: card for card in ledger.cards() for row in card.rows}
     for s in ledger.systems():
-        card = found.get(s.id)
+        cards = [card for card in ledger.cards() if s.id in card.rows]
         met = sum(o["met"] for o in ledger.outcomes(s.id) if not o.get("verdict"))
-        promised = sum(not c.verdict for c in card.claims) if card else 0
-        state = f"{card.model}, demo {card.demo}: {met} of {promised} claims met" if card else "planned"
+        promised = sum(not c.verdict for card in cards for c in card.claims)
+        models, demos = (", ".join(values) for values in ([c.model for c in cards], [c.demo for c in cards]))
+        state = f"{models}, demo {demos}: {met} of {promised} claims met" if cards else "planned"
         print(f"{s.id:4} {s.name if len(s.name) <= 70 else s.name[:67] + '...':70}  {state}")
 
 

@@ -13,13 +13,55 @@ pytest.importorskip("matplotlib", reason="the demos draw with matplotlib")
 strict_cupy = pytest.importorskip("strict_cupy", reason="tests/strict_cupy.py is missing")
 
 SMALL = {  # options of `main`, and constants of the module
+    "anomaly": (dict(examples=60, steps=3), dict(pictures=lambda *given: None, digits=lambda: ({"kernel": 1.0}, {}))),
+    "audio": (
+        dict(steps=2, channels=2),
+        dict(pictures=lambda *given: None, by_softmax=lambda train, test: 0.0, TRAIN=20, TEST=100),
+    ),
     "backprop": (dict(steps=20, hidden=8), {}),
     "batchnorm": (dict(steps=3), dict(LAYERS=3, RATES=(0.1, 0.3))),
+    "bayes": (dict(steps=12), dict(pictures=lambda *given: None, CELLS=50)),
+    "belief_net": (dict(steps=3), dict(pictures=lambda *given: None)),
+    "class_activation": (dict(steps=6, quick=True), dict(pictures=lambda *given: None, CANVASES=40, BOXED=20)),
     "cnn": (dict(steps=2, compact=True), {}),
     "dcgan": (dict(steps=3), dict(JUDGE=3)),
+    "decision_rules": (dict(steps=3, examples=20), {}),
+    "divergences": (
+        dict(steps=3),
+        dict(pictures=lambda *given: None, from_scipy=lambda n: [0.0], from_closed_forms=lambda: {"KL": 0.0}),
+    ),
+    "factor_analysis": (
+        dict(steps=3),
+        dict(pictures=lambda *given: None, deviation=lambda n: 0.0, closed_form=lambda n: 0.0),
+    ),
+    "feed_forward": (dict(steps=3, width=4), dict(WIDTHS=(2, 4, 8), DESCENT=3)),
+    "flow": (dict(steps=3, layers=2), dict(pictures=lambda *given: None, FINE=30, FINER=2, SAMPLE=100)),
     "gan2d": (dict(steps=3, quick=True), {}),
     "gan_mixture": (dict(turns=2, members=2), {}),
+    "gaussian": (dict(steps=3), dict(pictures=lambda *given: None)),
+    "generative_classifiers": (dict(steps=3), dict(pictures=lambda *given: None)),
     "gmm": (dict(points=60, steps=3), dict(pictures=lambda *given: None, smallest_rise=lambda problems: 0.0)),
+    "hmm": (dict(games=4, throws=30, starts=2, steps=3), dict(pictures=lambda *given: None)),
+    "histogram": (
+        dict(steps=3),
+        dict(
+            pictures=lambda *given: None,
+            simulate=lambda n: {12: (1.0, 0.1)},
+            width_deviation=lambda found: 0.0,
+            rates=lambda n: {10: (1.0, 0.1), 20: (0.5, 0.1)},
+        ),
+    ),
+    "gradient_descent": (dict(steps=3, runs=20), dict(pictures=lambda *given: None, TIME=5)),
+    "gradient_estimation": (dict(steps=3, features=2), dict(pictures=lambda *given: None, DRAWS=100)),
+    "grouped_belief_net": (
+        dict(data="digits", steps=3),
+        dict(pictures=lambda *given: None, PRUNING=dict(shares=(0.1,), folds=2, steps=3)),
+    ),
+    "inputs": (
+        dict(data="digits", steps=2, hidden=4),
+        dict(pictures=lambda *given: None, slopes=lambda: {"none": 0.0}),
+    ),
+    "inverse_transform": (dict(steps=3), dict(pictures=lambda *given: None, N=500)),
     "k_means": (
         dict(clusters=3, steps=3),
         dict(pictures=lambda *given: None, excess=lambda n: 0.0, largest_rise=lambda n: 0.0, IMAGES=60),
@@ -28,11 +70,31 @@ SMALL = {  # options of `main`, and constants of the module
         dict(examples=40, steps=3),
         dict(pictures=lambda *given: None, rates=lambda repeats: {"kernel": {10: (1.0, 0.1), 20: (0.5, 0.1)}}),
     ),
+    "lda": (
+        dict(documents=30, words=20, starts=1, steps=3),
+        dict(pictures=lambda *given: None, smallest_rise=lambda problems: 0.0),
+    ),
     "linear_regression": (dict(steps=20), dict(DRAWS=100)),
+    "losses": (dict(steps=20), dict(gap_of_laws=lambda: 0.0, gap_given_x=lambda: 0.0, distance=lambda: 0.0)),
+    "nearest_neighbours": (
+        dict(examples=40, steps=3),
+        dict(
+            pictures=lambda *given: None,
+            consistency=lambda n: dict.fromkeys(("k = 5", "k = n / 5", "k = n^(1/2)", "k = the best of (5)"), [1.0]),
+        ),
+    ),
+    "pca": (dict(steps=3, components=4), dict(pictures=lambda *given: None, deviation=lambda: 0.0)),
+    "perceptron": (dict(steps=3, points=20), dict(GAPS=(0.3,), PAIRS=((0, 1),))),
     "rbm": (dict(steps=5, hidden=8), dict(FULL=dict(few=4, chain=3, path=10, digits=30, stripes=30))),
+    "residual": (dict(steps=3), dict(LAYERS=3, DEPTHS=(2,))),
     "risk": (dict(examples=200), dict(SAMPLE=1000)),
     "softmax": (dict(steps=20), {}),
+    "sparse_coding": (
+        dict(patches=40, atoms=6, steps=3),
+        dict(pictures=lambda *given: None, ratios=lambda starts, n: [1.0], excess=lambda: 0.0),
+    ),
     "vae": (dict(steps=10, hidden=8, importance=3), {}),
+    "wide_net": (dict(steps=3, width=8), dict(FEW=20, LONG=20)),
 }
 
 

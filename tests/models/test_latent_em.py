@@ -18,7 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygen as tg
-from tinygen.models.latent import EM, GaussianMixture, Posterior
+from tinygen.models.latent import (
+    EM,
+    CategoricalHMM,
+    FactorAnalysis,
+    GaussianHMM,
+    GaussianMixture,
+    LatentDirichletAllocation,
+    Posterior,
+    ProbabilisticPCA,
+)  # fmt: skip
 from tinygen.models.latent import em as chapter
 from tinygen.runs import Run, read_metrics
 
@@ -222,11 +231,89 @@ def gaussian_mixture(covariance):
     return problem
 
 
+def hidden_markov(gaussian):
+    """Up to three states, sequences short enough to sum over all paths, some of a single observation."""
+
+    def problem(draw):
+        m, d = int(draw.integers(1, 4)), int(draw.integers(1, 4))
+        lengths = draw.integers(1, 6, draw.integers(8, 16))
+        if gaussian:
+            x = [2 * draw.normal(size=(m, d))[draw.integers(0, m, T)] + draw.normal(size=(T, d)) for T in lengths]
+            make = lambda rng: GaussianHMM(d, m, covariance="diag", reg_covar=0, tol=0, rng=rng)
+        else:
+            x = [draw.integers(0, d, T) for T in lengths]
+            make = lambda rng: CategoricalHMM(d, m, tol=0, rng=rng)
+
+        def emission(model, s):
+            if not gaussian:
+                return model.emissions.numpy()[:, s].T
+            laws = scipy.stats.norm(model.means.numpy(), np.sqrt(model.covariances.numpy()))
+            return laws.pdf(s[:, None]).prod(2)
+
+        def log_likelihood(model):
+            pi, A, found = model.initial.numpy(), model.transitions.numpy(), 0.0
+            for s in x:
+                b, p = emission(model, s), 0.0
+                for z in itertools.product(range(m), repeat=len(s)):
+                    p += (
+                        pi[z[0]] * np.prod([A[i, j] for i, j in itertools.pairwise(z)]) * b[np.arange(len(s)), z].prod()
+                    )
+                found += math.log(p)
+            return found
+
+        return Problem(*pair(make, x), log_likelihood)
+
+    return problem
+
+
+def linear_gaussian(kind):
+    """A plane and noise, the data on any scale."""
+
+    def problem(draw):
+        d = int(draw.integers(2, 7))
+        k, n = int(draw.integers(1, d)), int(draw.integers(d + 5, 60))
+        x = draw.normal(size=(n, k)) @ draw.normal(size=(k, d)) + draw.normal(size=(n, d)) * draw.uniform(0.3, 2, d)
+        x = (x + draw.normal(size=d)) * 10.0 ** draw.integers(-3, 4)
+
+        def log_likelihood(model):
+            W, psi = model.loadings.numpy(), np.broadcast_to(model.noise.numpy(), d)
+            return scipy.stats.multivariate_normal(model.mean.numpy(), W @ W.T + np.diag(psi)).logpdf(x).sum()
+
+        return Problem(*pair(lambda rng: kind(d, k, tol=0, rng=rng), x), log_likelihood)
+
+    return problem
+
+
+def documents(draw):
+    """A few words of up to three topics, so that their topics can be summed over one by one."""
+    m, v, alpha = int(draw.integers(1, 4)), int(draw.integers(2, 6)), float(draw.uniform(1, 3))
+    x = draw.multinomial(4, draw.dirichlet(np.ones(v)), draw.integers(3, 8))
+    make = lambda rng: LatentDirichletAllocation(v, m, alpha=alpha, eta=0, sweeps=2000, sweep_tol=1e-12, tol=0, rng=rng)
+
+    def log_likelihood(model):
+        beta, found = model.topics, 0.0
+        for words in (np.repeat(np.arange(v), row) for row in x):
+            terms = []
+            for z in itertools.product(range(m), repeat=len(words)):
+                shares = math.lgamma(m * alpha) - math.lgamma(m * alpha + len(z))
+                shares += sum(math.lgamma(alpha + c) - math.lgamma(alpha) for c in np.bincount(z, minlength=m))
+                terms.append(math.exp(shares) * np.prod(beta[list(z), words]))
+            found += math.log(sum(terms))
+        return found
+
+    return Problem(*pair(make, x), log_likelihood)
+
+
 #: a name, and a function that makes a Problem from a NumPy generator; add yours
 MODELS = {
     "coins": coins(Coins),
     "coins, one for each example": coins(HardCoins),
+    "hidden Markov, symbols": hidden_markov(gaussian=False),
+    "hidden Markov, Gaussian": hidden_markov(gaussian=True),
     **{f"Gaussian mixture, {kind}": gaussian_mixture(kind) for kind in ("full", "tied", "diag", "spherical")},
+    "latent Dirichlet allocation": documents,
+    "probabilistic PCA": linear_gaussian(ProbabilisticPCA),
+    "factor analysis": linear_gaussian(FactorAnalysis),
 }
 each_model = pytest.mark.parametrize("name", MODELS)
 drawn = given(seed=st.integers(0, 2**32 - 1))

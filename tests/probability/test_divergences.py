@@ -90,6 +90,17 @@ def test_kl_is_neither_symmetric_nor_a_metric():
     assert D.kl(np.array([1.0, 0.0]), np.array([0.5, 0.5])) == pytest.approx(LOG_2)
 
 
+def test_js_where_a_probability_is_the_smallest_there_is():
+    """Half of the smallest positive number is 0: a mixture that is halved too early would make the divergence log 2."""
+    for dtype in ("float64", "float32"):
+        for n in (1, 2, 3, 1000):  # p = q but for so many times the smallest number
+            p, q = np.array([np.finfo(dtype).smallest_subnormal * n, 1], dtype), np.array([0, 1], dtype)
+            for a, b in ((p, q), (q, p), (p, p)):
+                assert 0 <= D.js(a, b) <= n * np.finfo(dtype).smallest_subnormal, (dtype, n)
+    p = np.array([np.finfo(float).smallest_subnormal, 0, 1])
+    assert D.js(p, p[[1, 0, 2]]) <= 1e-322 and D.js(p, np.array([0, 1.0, 0])) == pytest.approx(LOG_2)
+
+
 def test_axis_and_stacks():
     p, q = laws(3, 4).T, laws(4, 4).T  # laws along axis 0
     for f in (D.kl, D.js, D.cross_entropy):

@@ -158,7 +158,7 @@ class _Group:
 
     def __init__(self, optimizer: Optimizer, together: list[int]):
         self.optimizer, self.together = optimizer, together
-        self.params, self.states = ([values[i] for i in together] for values in (optimizer.params, optimizer.state))
+        self.params, self.states = [optimizer.params[i] for i in together], [optimizer.state[i] for i in together]
         self.arrays = [p._data for p in self.params]
         self.places = [memory_of(a) for a in self.arrays]
         self.xp, ends = array_module(*self.arrays), itertools.accumulate([a.size for a in self.arrays])

@@ -48,6 +48,7 @@ import numpy as np
 import tinygen.autograd as tg
 from tinygen.autograd import Tensor
 from tinygen.backend.arrays import array_module, asarray, device_of, errstate, is_array, to_numpy
+from tinygen.backend.recording import aside
 from tinygen.probability.distribution import Distribution
 from tinygen.probability.normal import DiagonalNormal, MultivariateNormal, Normal
 from tinygen.probability.support import SIMPLEX
@@ -67,8 +68,8 @@ def kl(p: Any, q: Any, axis: int = -1) -> Any:
 def js(p: Any, q: Any, axis: int = -1) -> Any:
     r"""(2) between probability vectors along `axis`, in nats: from 0 to $\log 2$; its root is a metric."""
     p, q = _laws("js", p, q, axis)
-    m = (p + q) / 2
-    value = (_relative(p, m, axis) + _relative(q, m, axis)) / 2
+    both = p + q  # twice the mixture m, whose half would round the smallest probabilities to 0
+    value = (_relative(2 * p, both, axis) + _relative(2 * q, both, axis)) / 4
     return tg.clip(value, 0.0, math.log(2))  # rounding may leave it just outside
 
 
@@ -158,10 +159,16 @@ def _gaps(owner, p, positions):
     if positions.shape != (p.shape[-1],):
         raise ValueError(f"{owner}: positions have shape {positions.shape}; ({p.shape[-1]},) is wanted")
     gaps = positions[1:] - positions[:-1]
-    raw = _raw(gaps)
-    if isinstance(raw, np.ndarray) and (raw < 0).any():
-        raise ValueError(f"{owner}: positions do not rise; sort them, and p and q with them")
+    _require(lambda widths: (widths >= 0).all(), _raw(gaps),
+             f"{owner}: positions do not rise; sort them, and p and q with them")  # fmt: skip
     return gaps
+
+
+@aside
+def _require(holds, raw, message):
+    """Raise a ValueError where a condition on values does not hold; on a GPU nothing is looked at."""
+    if isinstance(raw, np.ndarray) and not holds(raw):
+        raise ValueError(message)
 
 
 # ---- samples on the line --------------------------------------------------------------------------------
@@ -223,8 +230,7 @@ def _masses(xp, x, weights):
     weights = xp.asarray(_raw(weights)).astype("float64")
     if weights.shape != (n,):
         raise ValueError(f"weights have shape {weights.shape}; one for each of the {n} points is wanted")
-    if isinstance(weights, np.ndarray) and not ((weights >= 0).all() and weights.sum() > 0):
-        raise ValueError("weights must not be negative, nor all zero")
+    _require(lambda w: (w >= 0).all() and w.sum() > 0, weights, "weights must not be negative, nor all zero")
     return weights / weights.sum()
 
 

@@ -409,16 +409,20 @@ class GaussianMixture(EM):
         """New examples (n, d): a die picks the component, and a normal draw is given its covariance and mean."""
         self._fitted()
         rng = Generator(device=self.means.device) if rng is None else rng
-        xp, d = backend.array_module(self.means.data), self.n_features
-        picked = rng.categorical(probabilities=self.weights.data, shape=n)[:, None]  # (n, 1)
-        z = rng.normal((n, d), dtype=self.means.dtype)
-        P, x = self._precision_factors(), xp.zeros_like(z)
+        picked = rng.categorical(probabilities=self.weights.data, shape=n)
+        return backend.to_numpy(self.sample_given(picked, rng))
+
+    def sample_given(self, picked, rng: Generator):
+        """An example from each of the components picked: (n,) to a raw (n, d)."""
+        z = rng.normal((len(picked), self.n_features), dtype=self.means.dtype)
+        xp, P = backend.array_module(z), self._precision_factors()
+        x = xp.zeros_like(z)
         for k in range(self.n_components):
             factor = P[k if len(P) > 1 else 0]
             # P (x - mu) = z
             drawn = z / factor if P.ndim == 2 else tg.linalg.solve_triangular(factor, z.T).T
-            x = xp.where(picked == k, drawn + self.means.data[k], x)
-        return backend.to_numpy(x)
+            x = xp.where(picked[:, None] == k, drawn + self.means.data[k], x)
+        return x
 
     def bic(self, x: np.ndarray) -> float:
         """(12), left; less is better."""

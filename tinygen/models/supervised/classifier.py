@@ -8,6 +8,7 @@ $$ \mathrm{score}(\mathcal D) = \frac{1}{|\mathcal D|} \sum_{(x, y) \in \mathcal
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Self
 
 import numpy as np
@@ -83,7 +84,7 @@ class Classifier(Model):
 
     def checked(self, x, y=None):
         """x, and y if given, as arrays where the parameters are, or an error that says what is wrong."""
-        like = next(iter(self.parameters()))
+        like = next(itertools.chain(self.parameters(), self.buffers()))
         x, kind = backend.asarray(x, like.dtype, like.device), type(self).__name__
         if x.shape[1:] not in (self.shape, (self.n_features,)) or not len(x):
             one = "" if len(self.shape) == 1 else f"image of {self.shape}, or "
