@@ -116,7 +116,7 @@ class _Replay:
 
     def __init__(self, recording: _Recording):
         self.memory, self.results, recorder = recording.memory, recording.results, recording.recorder
-        self.run = Program(recorder)
+        self.run = Program(recorder, each(_raw, recording.results))
         self.held, self.touched = list(recorder.held.values()), list(recorder.touched.values())
 
     def holds(self) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import tinygen as tg
 from tinygen import nn, optim
 from tinygen.autograd.graph import GraphError
+from tinygen.backend import program
 from tinygen.backend.recording import Recorder
 from tinygen.cases import every_case
 from tinygen.nn import functional as F
@@ -299,3 +300,79 @@ def test_the_program_is_nothing_but_calls():
     step(), step()
     lines = step.known[""].run.source.splitlines()[1:-1]
     assert 4 <= len(lines) <= 12 and all(line.strip().startswith("v") or "copyto" in line for line in lines)
+
+
+# ---- chains of elementwise calls, piece by piece ---------------------------------------------------------------
+
+
+def chain(n, keep, dtype):
+    """A step of elementwise functions on n numbers that ends in gradients, and in some of the values on the way."""
+    rng = np.random.default_rng(n)
+    x, w, b = (tg.tensor(rng.normal(size=n).astype(dtype), requires_grad=True) for _ in range(3))
+
+    def step():
+        y, kept = x, []
+        for k in range(3):
+            y = tg.tanh(y * w + b)
+            y = tg.where(y > 0, tg.exp(-y), tg.sigmoid(y)) + tg.maximum(y, 0.1 * k)
+            kept.append(y)
+        return [tg.grad(tg.sum(y), [x, w, b]), [kept[k] for k in keep]]
+
+    return step
+
+
+@settings(max_examples=25, deadline=None)
+@given(n=st.integers(1, 700), keep=st.sets(st.integers(0, 2)), dtype=st.sampled_from(["float32", "float64"]),
+       piece=st.integers(1, 300))  # fmt: skip
+def test_a_chain_by_pieces_is_the_chain_at_once(n, keep, dtype, piece):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "LARGE", 1)
+        patch.setattr(program, "PIECE", piece)
+        step, eager = tg.compile(chain(n, keep, dtype)), chain(n, keep, dtype)
+        assert bits(step()) == bits(step()) == bits(step()) == bits(eager())
+
+
+@pytest.mark.parametrize("shift", [0, 1, 3])
+def test_parts_of_one_array_that_overlap_are_not_cut_up_together(shift, monkeypatch):
+    """x[k] -> x[k + shift] in place: a later piece would see what an earlier one has made of it."""
+    monkeypatch.setattr(program, "LARGE", 1)
+    monkeypatch.setattr(program, "PIECE", 4)
+
+    def step(x):
+        raw = tg.tensor(x).data * 1.0
+        left, right = raw[: 20 - shift], raw[shift:]
+        right += 1  # as one call each
+        left *= 2
+        right -= left * 3
+        return raw * 1.0
+
+    compiled = tg.compile(step)
+    for k in range(4):
+        x = np.arange(20.0) + k
+        assert bits(compiled(x)) == bits(step(x))
+
+
+def test_only_what_is_seen_outside_has_memory_of_its_own():
+    """Between inputs and gradients there are rooms of one piece, each used again when its last reader is done."""
+    x, w, b = (tg.tensor(np.full(program.LARGE, v, "float32"), requires_grad=True) for v in (0.1, 0.9, 0.2))
+
+    def step():
+        y = x
+        for _ in range(4):
+            y = tg.tanh(y * w + b)
+        return tg.grad(tg.sum(y), [x, w, b])
+
+    step = tg.compile(step)
+    step(), step()
+    (work,) = [v for v in step.known[""].run._values.values() if isinstance(v, list)]
+    written = [[arrays[-1].__array_interface__["data"][0] for _, arrays in piece] for piece in work]
+    rooms = [a for a, other in zip(*written[:2], strict=True) if a == other]
+    assert len(work) == program.LARGE // program.PIECE and len(rooms) >= len(work[0]) / 2
+    assert len(set(rooms)) <= len(rooms) / 2
+
+
+def test_what_nobody_reads_is_not_computed():
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    step = tg.compile(lambda: tg.grad(tg.sum(tg.exp(w)), w))
+    step(), step()
+    assert "reduce" not in step.known[""].run.source and len(step.known[""].run.source.splitlines()) <= 5

@@ -2,17 +2,23 @@
 
 What is left of a step when its recording is replayed are the calls of NumPy themselves. A ufunc takes its inputs and
 the array to write into by position, the cheapest way there is to call it; nothing is looked up, nothing allocated,
-nobody keeps a graph.
+nobody keeps a graph. Results that nobody reads are not computed.
+
+**Blocks.** A chain of elementwise calls on large arrays spends its time on memory: each call reads and writes arrays
+that have left the cache since the call before. But element by element the calls have nothing to do with each other. So
+a row of such calls on arrays of one shape is run on a piece of the arrays at a time, all calls on the first piece, all
+on the next. What only these calls see need never exist as a whole: a room of one piece will do, and stays in the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from tinygen.backend.recording import Call, Kept, Recorder, RecordingError, leaves
+from tinygen.backend.recording import Call, Kept, Recorder, RecordingError, leaves, place
 
 #: ufuncs that take a number among arrays as an array of their dtype: handing them one saves the conversion
 _MIXING = {
@@ -33,10 +39,15 @@ class Program:
     source : the Python that runs
     """
 
-    def __init__(self, recorder: Recorder):
+    def __init__(self, recorder: Recorder, results: Any = ()):
         self._names: dict[int, str] = {}
-        self._values: dict[str, Any] = {"copyto": np.copyto, "store": store}
-        lines = [self._line(k, call) for k, call in enumerate(recorder.calls)]
+        self._values: dict[str, Any] = {"copyto": np.copyto, "store": store, "by_pieces": by_pieces}
+        lines = []
+        for calls in chained(needed(recorder, results)):
+            if len(calls) > 1:
+                lines.append(f"by_pieces({self._name(pieces(calls, recorder, results))})")
+            else:
+                lines += [self._line(k, call) for k, call in calls]
         lines += [f"copyto({self._name(to)}, {self._name(value)})" for to, value in recorder.last()]
         self.source = "\n    ".join(["def run():", *lines, "return None"])
         exec(compile(self.source, "<a recorded step>", "exec"), self._values)
@@ -91,14 +102,136 @@ class Program:
 
 def _as_arrays(call: Call) -> tuple:
     """The inputs of a call, with numbers as arrays where that is faster and the same."""
-    kinds = (
-        {x.dtype for x in (*call.inputs, *(call.outs or ())) if isinstance(x, np.ndarray)}
-        if call.function in _MIXING
-        else ()
-    )
+    kinds = {x.dtype for x in call.inputs if isinstance(x, np.ndarray)} if call.function in _MIXING else set()
     if len(kinds) != 1 or (kind := next(iter(kinds))).kind != "f":
         return call.inputs
     return tuple([np.asarray(x, kind) if type(x) in (float, int) else x for x in call.inputs])
+
+
+# ---- which calls there have to be ---------------------------------------------------------------------------
+
+
+def roots_of(tree: Any) -> set[int]:
+    """The addresses of the roots of all arrays in a tree."""
+    return {place(x)[1] for x in leaves(tree) if isinstance(x, np.ndarray) and x.size}
+
+
+def needed(recorder: Recorder, results: Any) -> list[tuple[int, Call]]:
+    """The calls, with their numbers, less those that only write what nobody reads."""
+    read, kept = roots_of((results, recorder.last())), []
+    for k, call in reversed(list(enumerate(recorder.calls))):
+        written = roots_of(call.outs)
+        pure = call.how == "into" and written and written <= recorder.made
+        if not pure or written & read:
+            read |= roots_of(call.tree())
+            kept.append((k, call))
+    return kept[::-1]
+
+
+# ---- chains of elementwise calls, piece by piece --------------------------------------------------------------
+
+LARGE = 2**17  # elements, from which on pieces pay
+PIECE = 2**15  # elements: of float32, 128 KiB
+
+
+def chained(calls: list[tuple[int, Call]]) -> Iterator[list[tuple[int, Call]]]:
+    """Neighbouring calls that may run piece by piece together; any other call by itself."""
+    chain: list[tuple[int, Call]] = []
+    starts: dict[int, int] = {}  # where in their roots the arrays of the chain begin
+    for k, call in calls:
+        places = _elementwise(call)
+        fits = places is not None and (not chain or chain[0][1].outs[0].shape == call.outs[0].shape)
+        if not fits or any(starts.get(root, start) != start for root, start in places.items()):
+            if chain:
+                yield chain
+            chain, starts = [], {}
+        if places is None:
+            yield [(k, call)]
+        else:
+            chain.append((k, call))
+            starts |= places
+    if chain:
+        yield chain
+
+
+def _elementwise(call: Call) -> dict[int, int] | None:
+    """Where the arrays of a large elementwise call begin in their roots; None for any other call."""
+    if call.how != "into" or not isinstance(call.function, np.ufunc) or call.function.signature or call.options:
+        return None
+    arrays = [x for x in (*call.inputs, *call.outs) if isinstance(x, np.ndarray) and x.ndim]
+    shape = call.outs[0].shape
+    if call.outs[0].size < LARGE or not all(x.shape == shape and (x.flags.c_contiguous or _one(x)) for x in arrays):
+        return None
+    if any(isinstance(x, Kept) or isinstance(x, np.ndarray) and not x.ndim and place(x)[1] in roots_of(call.outs)
+           for x in call.inputs):  # fmt: skip
+        return None
+    return {place(x)[1]: x.__array_interface__["data"][0] for x in arrays}
+
+
+def _one(x: np.ndarray) -> bool:
+    """Whether an array is one number, broadcast."""
+    return not any(x.strides)
+
+
+def pieces(calls: list[tuple[int, Call]], recorder: Recorder, results: Any) -> list[list[tuple[Callable, tuple]]]:
+    """For each piece, the calls with what they take: parts of the arrays, or rooms for what nobody else sees."""
+    rooms = _rooms([call for _, call in calls], _seen_outside(calls, recorder, results))
+
+    def part(x: Any, cut: slice) -> Any:
+        if not isinstance(x, np.ndarray) or not x.ndim:
+            return x
+        if _one(x):
+            return x[(slice(0, 1),) * x.ndim].reshape(())
+        room = rooms.get(place(x)[1])
+        return x.reshape(-1)[cut] if room is None else room[: cut.stop - cut.start]
+
+    size, found = calls[0][1].outs[0].size, []
+    for start in range(0, size, PIECE):
+        cut = slice(start, min(start + PIECE, size))
+        found.append([(_into(call), tuple([part(x, cut) for x in (*_as_arrays(call), *call.outs)]))
+                      for _, call in calls])  # fmt: skip
+    return found
+
+
+def _seen_outside(calls: list[tuple[int, Call]], recorder: Recorder, results: Any) -> set[int]:
+    """The roots that others than these calls look at, or have made."""
+    inside = {k for k, _ in calls}
+    others = [call.tree() for k, call in enumerate(recorder.calls) if k not in inside]
+    own = roots_of([call.tree() for _, call in calls]) & recorder.made
+    return roots_of((results, recorder.last(), others)) | (roots_of([call.tree() for _, call in calls]) - own)
+
+
+def _rooms(calls: list[Call], outside: set[int]) -> dict[int, np.ndarray]:
+    """A room for each root that only these calls see; it is free for another when the last of them has seen it."""
+    last = {root: k for k, call in enumerate(calls) for root in roots_of(call.tree())}
+    rooms: dict[int, np.ndarray] = {}
+    free: dict[Any, list[np.ndarray]] = {}
+    for k, call in enumerate(calls):
+        for out in call.outs:
+            root = place(out)[1]
+            if root not in outside and root not in rooms:
+                rooms[root] = free[out.dtype].pop() if free.get(out.dtype) else np.empty(PIECE, out.dtype)
+        for root in roots_of(call.tree()):
+            if root in rooms and last[root] == k:
+                free.setdefault(rooms[root].dtype, []).append(rooms[root])
+    return rooms
+
+
+def _into(call: Call) -> Callable:
+    """The ufunc, to be called with its inputs and its outputs by position."""
+    return functools.partial(_named, call.function) if call.function in _NAMED else call.function
+
+
+def _named(function: np.ufunc, a: Any, b: Any, out: np.ndarray) -> None:
+    """A ufunc that wants its output by name."""
+    function(a, b, out=out)
+
+
+def by_pieces(work: list[list[tuple[Callable, tuple]]]) -> None:
+    """Run all calls on the first piece, then on the next."""
+    for piece in work:
+        for function, arrays in piece:
+            function(*arrays)
 
 
 def store(outs: Any, result: Any) -> None:
