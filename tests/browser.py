@@ -124,9 +124,9 @@ class Page:
 
     def wait(self, script: str) -> None:
         """Wait until an expression is true."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not self.evaluate(script):
-            assert time.monotonic() < end, f"{script} has not come true in 20 s"
+            assert time.monotonic() < end, f"{script} has not come true in a minute"
             time.sleep(0.02)
 
     def key(self, name: str) -> None:

@@ -7,6 +7,7 @@ tightly its outermost operation binds, so that parentheses stand where they are 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,10 +162,9 @@ def _letter(name: str) -> str:
 
 #: LaTeX as it stands in hand-written formulas, and the same for a terminal
 _PLAIN = {
-    r"\bar x": "x\u0304", r"\bar y": "y\u0304", r"\bar w": "w\u0304", r"\bar V": "V\u0304", r"\bar z": "z\u0304",
-    r"\bar b": "b\u0304", r"\bar t": "t\u0304", r"^{-\top}": "⁻ᵀ", r"^{-1}": "⁻¹", r"^\top": "ᵀ", r"\odot": "⊙",
-    r"\cdot": "·", r"\sigma": "σ", r"\sum": "Σ", r"\ne": "≠", r"\le": "≤", r"\,": " ", r"\;": " ",
-    r"\_": "_", r"\operatorname{": "{", r"\text{": "{", r"\tfrac": "", r"\left": "", r"\right": "", r"\exp": "exp",
+    r"^{-\top}": "⁻ᵀ", r"^{-1}": "⁻¹", r"^\top": "ᵀ", r"\odot": "⊙", r"\cdot": "·", r"\sigma": "σ", r"\gamma": "γ",
+    r"\beta": "β", r"\sum": "Σ", r"\ne": "≠", r"\le": "≤", r"\,": " ", r"\;": " ", r"\_": "_",
+    r"\operatorname{": "{", r"\text{": "{", r"\tfrac": "", r"\left": "", r"\right": "", r"\exp": "exp",
     r"\log": "log",
 }  # fmt: skip
 
@@ -175,4 +175,6 @@ def plain(latex: str) -> str:
         latex = latex.replace(long, _PLAIN[long])
     for sub in ("_i", "_k", "_j"):
         latex = latex.replace(sub, {"_i": "ᵢ", "_k": "ₖ", "_j": "ⱼ"}[sub])
+    latex = re.sub(r"\\bar ?(\S)", "\\1\u0304", latex)
+    latex = re.sub(r"\\hat ?(\S)", "\\1\u0302", latex)
     return latex.replace("{", "").replace("}", "").replace("  ", " ").strip()

@@ -101,7 +101,7 @@ def _batch_norm_back(g, x, weight, moments, eps):
 
 @primitive(
     joint=_batch_norm_back, composed=_batch_norm_composed,
-    formula=(r"\bar x = \frac{\gamma}{\sigma} \odot (\bar y - \operatorname{mean}(\bar y) - \hat x \odot "
+    formula=(r"\bar x = \gamma\,\sigma^{-1} \odot (\bar y - \operatorname{mean}(\bar y) - \hat x \odot "
              r"\operatorname{mean}(\bar y \odot \hat x))", r"\bar\gamma = \operatorname{sum}(\bar y \odot \hat x)",
              r"\bar\beta = \operatorname{sum}(\bar y)"),
 )  # fmt: skip
