@@ -1,7 +1,6 @@
 """tinygen's steps, written as a user would: `backend(threads)` gives, for each workload, what builds its step.
 
-Each builder returns a function without arguments that runs one whole step (forward, backward, update). Kernel density
-and k-means are not here yet: no chapter has them.
+Each builder returns a function without arguments that runs one whole step (forward, backward, update).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def backend(threads: int) -> dict[str, Callable[[], Step]]:
         "cnn": cnn, "dcgan28": lambda: gan(*dcgan28(), "dcgan28"), "dcgan64": lambda: gan(*dcgan64(), "dcgan64"),
         "wgangp_mlp": lambda: critic(critic_mlp(), "wgangp_mlp"),
         "wgangp_conv": lambda: critic(critic_conv(), "wgangp_conv"), "gan2d": gan2d, "lstm": lstm, "rbm": rbm,
-        "gmm": gmm,
+        "gmm": gmm, "kde": lambda: kde(threads), "kmeans": kmeans,
     }  # fmt: skip
 
 
@@ -233,3 +232,26 @@ def gmm() -> Step:
     model.start_at(x[:4])
     x = model.checked(x)
     return lambda: model.update(x)
+
+
+def kde(threads: int) -> Step:
+    from tinygen.models.density import KernelDensity
+    from tinygen.runs import Run
+
+    d = data("kde")
+    model = KernelDensity(2, bandwidth=0.3).fit(d["x"], run=Run(quiet=True))
+    return lambda: model.score_samples(d["q"], threads=threads)
+
+
+def kmeans() -> Step:
+    from tinygen.models.latent import KMeans
+
+    d = data("kmeans")
+    model = KMeans(16, 10, dtype="float32", rng=rng())
+    x = model.checked(d["x"])
+
+    def step():
+        model.start_at(d["c"])
+        return model.update(x)
+
+    return step

@@ -1,4 +1,4 @@
-"""The same steps in PyTorch, eager, and the EM iteration in scikit-learn: `backends`, where they are installed."""
+"""The same steps in PyTorch, eager, and the classical ones in scikit-learn and SciPy: `backends`, where installed."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def torch_steps(threads: int) -> Builders:
 
 
 def sklearn_steps(threads: int) -> Builders:
-    """scikit-learn's own two private steps of EM, without the validation that its `fit` would add."""
+    """scikit-learn's models; of EM its own two private steps, without the validation that its `fit` would add."""
 
     def gmm():
         from sklearn.mixture import GaussianMixture
@@ -199,17 +199,53 @@ def sklearn_steps(threads: int) -> Builders:
         model = GaussianMixture(4, means_init=x[:4], max_iter=1).fit(x)
         return lambda: model._m_step(x, model._e_step(x)[1])
 
-    return {"gmm": gmm}
+    def kde():
+        from sklearn.neighbors import KernelDensity
+
+        d = data("kde")
+        model = KernelDensity(bandwidth=0.3).fit(d["x"])
+        return lambda: model.score_samples(d["q"])
+
+    def kmeans():
+        from sklearn.cluster import KMeans
+
+        d = data("kmeans")
+        return lambda: KMeans(10, init=d["c"], n_init=1, max_iter=1, tol=0, algorithm="lloyd").fit(d["x"])
+
+    return {"gmm": gmm, "kde": kde, "kmeans": kmeans}
+
+
+def scipy_steps(threads: int) -> Builders:
+    """SciPy's kernel density."""
+
+    def kde():
+        from scipy.stats import gaussian_kde
+
+        d = data("kde")
+        model = gaussian_kde(d["x"].T, 0.3)
+        return lambda: model(d["q"].T)
+
+    return {"kde": kde}
 
 
 def tinygen_steps(threads: int) -> Builders:
-    """Ours."""
+    """Ours, as they are written."""
     from benchmarks.adapter import backend
 
     return backend(threads)
 
 
-PEERS = {"tinygen": ("tinygen", tinygen_steps), "torch": ("torch", torch_steps), "sklearn": ("sklearn", sklearn_steps)}
+def compiled_steps(threads: int) -> Builders:
+    """Ours, recorded and replayed."""
+    from benchmarks.adapter_compiled import backend
+
+    return backend(threads)
+
+
+PEERS = {
+    "tinygen": ("tinygen", tinygen_steps), "compiled": ("tinygen", compiled_steps), "torch": ("torch", torch_steps),
+    "sklearn": ("sklearn", sklearn_steps), "scipy": ("scipy", scipy_steps),
+}  # fmt: skip
 
 
 def backends() -> dict[str, Callable[[int], Builders]]:

@@ -22,6 +22,8 @@ WORKLOADS = {
     "lstm": "LSTM 64-256, 64 steps of 32 sequences, softmax over 64 symbols, Adam",
     "rbm": "RBM 784-500, contrastive divergence, batch 100, SGD",
     "gmm": "an EM iteration, 100,000 points of the plane, 4 full covariances, float64",
+    "kde": "Gaussian kernel density, 10,000 points of the plane at 10,000 places, float64",
+    "kmeans": "one Lloyd iteration, 100,000 points of 16 coordinates, 10 clusters, float32",
 }
 
 
@@ -59,4 +61,8 @@ def data(name: str) -> dict[str, np.ndarray]:
     if name == "gmm":
         c = r.standard_normal((4, 2)) * 4
         return {"x": c[r.integers(0, 4, 100_000)] + r.standard_normal((100_000, 2))}
+    if name == "kde":
+        return {"x": r.standard_normal((10_000, 2)), "q": r.standard_normal((10_000, 2))}
+    if name == "kmeans":
+        return {"x": normal(100_000, 16), "c": normal(10, 16)}
     raise KeyError(name)
