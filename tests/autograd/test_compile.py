@@ -199,7 +199,11 @@ def test_numpy_on_what_the_step_computes_is_replayed():
         order = np.argsort(-raw)
         total = np.zeros(2, "float32") + raw[order]
         total[1:] += 1
-        return np.concatenate([total, np.where(raw > 1, raw, 0).reshape(-1)]).cumsum()
+        both = np.zeros_like(raw, shape=4)
+        np.concatenate([total, np.where(raw > 1, raw, 0).reshape(-1)], out=both)
+        both[2] *= 2
+        np.copyto(both[:1], raw[1:])
+        return both.cumsum()
 
     compiled = tg.compile(step)
     for x in ([3.0, 1.0], [1.0, 3.0], [0.5, 0.1], [2.0, 9.0]):

@@ -349,6 +349,9 @@ class Recorder:
         """A function or a method of NumPy's; one whose result shows memory that there is needs no note."""
         given = each(plain, (inputs, options))
         result = function(*given[0], **given[1])
+        if isinstance(options.get("out"), np.ndarray):
+            self.calls.append(Call(function, self._operands(inputs), self._operands(options), None, "copy"))
+            return self.entered(options["out"])
         if isinstance(result, np.ndarray) and place(result)[1] in self._addresses(inputs):
             return result.view(Recorded)
         if type(result) in (bool, int, float, str):
@@ -443,7 +446,7 @@ class _Match:
             return self.trees(list(a.items()), list(b.items()))
         if type(a) is slice:
             return self.trees((a.start, a.stop, a.step), (b.start, b.stop, b.step))
-        if a is b or (repr(a) == repr(b) if isinstance(a, float) else a == b):
+        if a is b or (repr(a) == repr(b) if isinstance(a, float) else _equal(a, b)):
             return None
         return f"{a!r} in one step, {b!r} in the next"
 
@@ -463,3 +466,11 @@ class _Match:
             return None
         return (f"an array {a.dtype} {a.shape} from outside the notes, with other values in the next step; compute it "
                 "with tinygen's functions, or give it to the step as an argument")  # fmt: skip
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two things that are no arrays are equal, as far as they can say."""
+    try:
+        return bool(a == b)
+    except (TypeError, ValueError, RuntimeError):
+        return False
