@@ -141,7 +141,7 @@ def chained(calls: list[tuple[int, Call]]) -> Iterator[list[tuple[int, Call]]]:
     for k, call in calls:
         places = _elementwise(call)
         fits = places is not None and (not chain or chain[0][1].outs[0].shape == call.outs[0].shape)
-        if not fits or any(starts.get(root, start) != start for root, start in places.items()):
+        if not fits or any(starts.get(root, start) != start for root, start in (places or {}).items()):
             if chain:
                 yield chain
             chain, starts = [], {}
