@@ -11,7 +11,7 @@ import tinygen as tg
 from tinygen import nn, optim
 from tinygen.autograd.graph import GraphError
 from tinygen.backend import program
-from tinygen.backend.recording import Recorder
+from tinygen.backend.recording import Recorder, place
 from tinygen.cases import every_case
 from tinygen.nn import functional as F
 
@@ -380,3 +380,19 @@ def test_what_nobody_reads_is_not_computed():
     step = tg.compile(lambda: tg.grad(tg.sum(tg.exp(w)), w))
     step(), step()
     assert "reduce" not in step.known[""].run.source and len(step.known[""].run.source.splitlines()) <= 5
+
+
+def test_memory_is_handed_on_when_its_last_reader_is_done():
+    """Twenty layers without a gradient need room for two."""
+    w = tg.tensor(np.full((7, 7), 0.3, "float32"))
+
+    def step(x):
+        for _ in range(20):
+            x = tg.tanh(tg.matmul(x, w))
+        return x
+
+    compiled, x = tg.compile(step), np.arange(49, dtype="float32").reshape(7, 7)
+    assert all(bits(compiled(x / k)) == bits(step(tg.tensor(x / k))) for k in range(1, 5))
+    (replay,) = compiled.known.values()
+    arrays = [v for v in replay.run._values.values() if isinstance(v, np.ndarray) and v.shape == (7, 7)]
+    assert len({place(a)[1] for a in arrays}) <= 5  # two, the argument, the weights and the result

@@ -8,17 +8,21 @@ nobody keeps a graph. Results that nobody reads are not computed.
 that have left the cache since the call before. But element by element the calls have nothing to do with each other. So
 a row of such calls on arrays of one shape is run on a piece of the arrays at a time, all calls on the first piece, all
 on the next. What only these calls see need never exist as a whole: a room of one piece will do, and stays in the cache.
+
+**Memory.** While it is recorded, every result has memory of its own. In the program an intermediate has some only from
+the call that makes it to the last one that reads it; then another of the same size gets it.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tinygen.backend.recording import Call, Kept, Recorder, RecordingError, leaves, place
+from tinygen.backend.recording import Call, Kept, Recorder, RecordingError, each, leaves, place
 
 #: ufuncs that take a number among arrays as an array of their dtype: handing them one saves the conversion
 _MIXING = {
@@ -29,6 +33,9 @@ _MIXING = {
 
 #: ufuncs that want their output by name
 _NAMED = {np.maximum, np.minimum}
+
+
+Chain = list[tuple[int, Call]]  # calls with their numbers
 
 
 class Program:
@@ -42,12 +49,13 @@ class Program:
     def __init__(self, recorder: Recorder, results: Any = ()):
         self._names: dict[int, str] = {}
         self._values: dict[str, Any] = {"copyto": np.copyto, "store": store, "by_pieces": by_pieces}
-        lines = []
-        for calls in chained(needed(recorder, results)):
-            if len(calls) > 1:
-                lines.append(f"by_pieces({self._name(pieces(calls, recorder, results))})")
+        lines, chains = [], list(chained(needed(recorder, results)))
+        local = [seen_here_only(chain, chains, recorder, results) if len(chain) > 1 else set() for chain in chains]
+        for chain, rooms in zip(placed(chains, recorder, results, set().union(*local)), local, strict=True):
+            if len(chain) > 1:
+                lines.append(f"by_pieces({self._name(pieces([call for _, call in chain], rooms))})")
             else:
-                lines += [self._line(k, call) for k, call in calls]
+                lines += [self._line(k, call) for k, call in chain]
         lines += [f"copyto({self._name(to)}, {self._name(value)})" for to, value in recorder.last()]
         self.source = "\n    ".join(["def run():", *lines, "return None"])
         exec(compile(self.source, "<a recorded step>", "exec"), self._values)
@@ -116,7 +124,7 @@ def roots_of(tree: Any) -> set[int]:
     return {place(x)[1] for x in leaves(tree) if isinstance(x, np.ndarray) and x.size}
 
 
-def needed(recorder: Recorder, results: Any) -> list[tuple[int, Call]]:
+def needed(recorder: Recorder, results: Any) -> Chain:
     """The calls, with their numbers, less those that only write what nobody reads."""
     read, kept = roots_of((results, recorder.last())), []
     for k, call in reversed(list(enumerate(recorder.calls))):
@@ -128,15 +136,52 @@ def needed(recorder: Recorder, results: Any) -> list[tuple[int, Call]]:
     return kept[::-1]
 
 
+# ---- which memory they compute in ---------------------------------------------------------------------------
+
+
+def placed(chains: list[Chain], recorder: Recorder, results: Any, roomed: set[int]) -> list[Chain]:
+    """The same calls on less memory: that of an intermediate is handed on when the last call has read it.
+
+    Within a chain, which runs piece by piece, nothing is handed on. Roots in `roomed` get rooms there.
+    """
+    free_to_move = recorder.made - roots_of((results, recorder.last())) - roomed
+    read_again: dict[int, set[int]] = {}  # what a call may have kept a view of, by its number
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for i, chain in enumerate(chains):
+        for k, call in chain:
+            read_again[k] = roots_of((call.inputs, call.options))
+            kept = [read_again[x.call] for x in leaves((call.inputs, call.options)) if isinstance(x, Kept)]
+            for root in set().union(roots_of(call.tree()), *kept) & free_to_move:
+                first.setdefault(root, i)
+                last[root] = i
+    memory: dict[int, np.ndarray] = {}
+    free: dict[int, list[np.ndarray]] = {}
+    for i in range(len(chains)):
+        for root in [r for r, at in first.items() if at == i]:
+            size = recorder.roots[root].nbytes
+            memory[root] = free[size].pop() if free.get(size) else np.empty(-(-size // 8), "float64").view("uint8")
+        for root in [r for r, at in last.items() if at == i]:
+            free.setdefault(recorder.roots[root].nbytes, []).append(memory[root])
+
+    def moved(x: Any) -> Any:
+        if not isinstance(x, np.ndarray) or not x.size or (root := place(x)[1]) not in memory:
+            return x
+        return np.ndarray(x.shape, x.dtype, memory[root], x.__array_interface__["data"][0] - root, x.strides)
+
+    return [[(k, replace(call, inputs=each(moved, call.inputs), options=each(moved, call.options),
+                         outs=each(moved, call.outs))) for k, call in chain] for chain in chains]  # fmt: skip
+
+
 # ---- chains of elementwise calls, piece by piece --------------------------------------------------------------
 
 LARGE = 2**17  # elements, from which on pieces pay
 PIECE = 2**15  # elements: of float32, 128 KiB
 
 
-def chained(calls: list[tuple[int, Call]]) -> Iterator[list[tuple[int, Call]]]:
+def chained(calls: Chain) -> Iterator[Chain]:
     """Neighbouring calls that may run piece by piece together; any other call by itself."""
-    chain: list[tuple[int, Call]] = []
+    chain: Chain = []
     starts: dict[int, int] = {}  # where in their roots the arrays of the chain begin
     for k, call in calls:
         places = _elementwise(call)
@@ -173,9 +218,9 @@ def _one(x: np.ndarray) -> bool:
     return not any(x.strides)
 
 
-def pieces(calls: list[tuple[int, Call]], recorder: Recorder, results: Any) -> list[list[tuple[Callable, tuple]]]:
-    """For each piece, the calls with what they take: parts of the arrays, or rooms for what nobody else sees."""
-    rooms = _rooms([call for _, call in calls], _seen_outside(calls, recorder, results))
+def pieces(calls: list[Call], local: set[int]) -> list[list[tuple[Callable, tuple]]]:
+    """For each piece, the calls with what they take: parts of the arrays, or rooms for the roots in `local`."""
+    rooms = _rooms(calls, local)
 
     def part(x: Any, cut: slice) -> Any:
         if not isinstance(x, np.ndarray) or not x.ndim:
@@ -185,31 +230,29 @@ def pieces(calls: list[tuple[int, Call]], recorder: Recorder, results: Any) -> l
         room = rooms.get(place(x)[1])
         return x.reshape(-1)[cut] if room is None else room[: cut.stop - cut.start]
 
-    size, found = calls[0][1].outs[0].size, []
+    size, found = calls[0].outs[0].size, []
     for start in range(0, size, PIECE):
         cut = slice(start, min(start + PIECE, size))
-        found.append([(_into(call), tuple([part(x, cut) for x in (*_as_arrays(call), *call.outs)]))
-                      for _, call in calls])  # fmt: skip
+        found.append([(_into(call), tuple([part(x, cut) for x in (*_as_arrays(call), *call.outs)])) for call in calls])
     return found
 
 
-def _seen_outside(calls: list[tuple[int, Call]], recorder: Recorder, results: Any) -> set[int]:
-    """The roots that others than these calls look at, or have made."""
-    inside = {k for k, _ in calls}
-    others = [call.tree() for k, call in enumerate(recorder.calls) if k not in inside]
-    own = roots_of([call.tree() for _, call in calls]) & recorder.made
-    return roots_of((results, recorder.last(), others)) | (roots_of([call.tree() for _, call in calls]) - own)
+def seen_here_only(chain: Chain, chains: list[Chain], recorder: Recorder, results: Any) -> set[int]:
+    """The roots that the calls of a chain make and nobody else looks at."""
+    others = [call.tree() for other in chains if other is not chain for _, call in other]
+    own = roots_of([call.tree() for _, call in chain]) & recorder.made
+    return own - roots_of((results, recorder.last(), others))
 
 
-def _rooms(calls: list[Call], outside: set[int]) -> dict[int, np.ndarray]:
-    """A room for each root that only these calls see; it is free for another when the last of them has seen it."""
+def _rooms(calls: list[Call], local: set[int]) -> dict[int, np.ndarray]:
+    """A room for each of these roots; it is free for another when the last call has seen it."""
     last = {root: k for k, call in enumerate(calls) for root in roots_of(call.tree())}
     rooms: dict[int, np.ndarray] = {}
     free: dict[Any, list[np.ndarray]] = {}
     for k, call in enumerate(calls):
         for out in call.outs:
             root = place(out)[1]
-            if root not in outside and root not in rooms:
+            if root in local and root not in rooms:
                 rooms[root] = free[out.dtype].pop() if free.get(out.dtype) else np.empty(PIECE, out.dtype)
         for root in roots_of(call.tree()):
             if root in rooms and last[root] == k:
