@@ -21,7 +21,7 @@ from tinygen.autograd.modes import call_sites
 from tinygen.autograd.tensor import Tensor
 from tinygen.backend.arrays import is_array
 from tinygen.backend.program import Program
-from tinygen.backend.recording import Recorder, RecordingError, differences, each, entered, leaves, plain
+from tinygen.backend.recording import Recorder, RecordingError, differences, each, entered, leaves, plain, summary
 
 
 def compile(step: Callable) -> Callable:
@@ -64,7 +64,7 @@ class _Compiled:
 
     def __init__(self, step: Callable):
         self.step = step
-        self.known: dict[str, _Replay | _Recording] = {}
+        self.known: dict[str, _Replay | _Once] = {}
         self.elsewhere = False  # whether it computes on a device whose operations are not recorded
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
@@ -80,13 +80,13 @@ class _Compiled:
         if recording.recorder.elsewhere:
             self.elsewhere = True
             warnings.warn("compile: steps on a GPU are not recorded yet; this one runs as it is written", stacklevel=2)
-        elif type(known) is _Recording:
-            found = differences(known.recorder, recording.recorder, each(_raw, (known.results, recording.results)))
+        elif type(known) is _Once:
+            found = differences(known.summary, summary(recording.recorder, each(_raw, recording.results)))
             if found:
                 raise GraphError(f"compile: {_name(self.step)} cannot be replayed: {found}")
             self.known[key] = _Replay(recording)
         else:
-            self.known[key] = recording
+            self.known[key] = _Once(recording)
         return each(_copied, recording.results)
 
 
@@ -109,6 +109,14 @@ class _Recording:
         except RecordingError as error:
             raise GraphError(f"compile: {_name(step)}: {_site(error)}{error}") from error
         self.results = each(_bare, results)
+
+
+class _Once:
+    """What is kept of the first of two recordings: none of the memory that its calls have made."""
+
+    def __init__(self, recording: _Recording):
+        self.memory = recording.memory
+        self.summary = summary(recording.recorder, each(_raw, recording.results))
 
 
 class _Replay:

@@ -410,62 +410,87 @@ class Recorder:
 # ---- two recordings of one step ---------------------------------------------------------------------------
 
 
-def differences(one: Recorder, other: Recorder, results: tuple[Any, Any]) -> str | None:
-    """What two recordings of a step do differently, in words; None if they would replay alike."""
-    if len(one.calls) != len(other.calls):
-        return f"one step made {len(one.calls)} calls, the next {len(other.calls)}"
-    match = _Match(one, other)
-    for a, b in zip(one.calls, other.calls, strict=True):
-        if a.function is not b.function and a.function != b.function:
-            return f"{a.name} was called in one step, {b.name} in the next"
-        found = match.trees(a.tree(), b.tree())
+@dataclass(frozen=True)
+class Seen:
+    """An array of a recording, as far as another one has to be like it.
+
+    Attributes
+    ----------
+    kind : shape, strides and dtype
+    root, offset : the address of its root, and where it begins there
+    array : the array itself if it is from outside; None if a call has made it, so that its memory may go
+    """
+
+    kind: tuple
+    root: int
+    offset: int
+    array: np.ndarray | None
+
+    def __str__(self) -> str:
+        return f"{self.kind[2]} {self.kind[0]}"
+
+
+def summary(recorder: Recorder, results: Any) -> tuple[list[tuple[Callable, str, Any]], Any]:
+    """The calls as (function, name, tree), and what is left at the end, with `Seen` in place of arrays."""
+
+    def seen(x: Any) -> Any:
+        if not isinstance(x, np.ndarray):
+            return x
+        root = place(x)[1]
+        made = root in recorder.made
+        kind = x.shape, x.strides, x.dtype
+        return Seen(kind, root, x.__array_interface__["data"][0] - root, None if made else x)
+
+    calls = [(call.function, call.name, each(seen, call.tree())) for call in recorder.calls]
+    return calls, each(seen, (recorder.last(), results))
+
+
+def differences(one: tuple, other: tuple) -> str | None:
+    """What two steps did differently, by their summaries, in words; None if they would replay alike."""
+    (calls, end), (others, other_end) = one, other
+    if len(calls) != len(others):
+        return f"one step made {len(calls)} calls, the next {len(others)}"
+    pairs: dict[int, int] = {}  # roots that calls have made, by the order in which they come
+    for (f, name, tree), (g, other_name, other_tree) in zip(calls, others, strict=True):
+        if f is not g and f != g:
+            return f"{name} was called in one step, {other_name} in the next"
+        found = _unlike(tree, other_tree, pairs)
         if found:
-            return f"{a.name} was given {found}"
-    return match.trees(one.last(), other.last()) or match.trees(*results)
+            return f"{name} was given {found}"
+    return _unlike(end, other_end, pairs)
 
 
-class _Match:
-    """Pairs the roots of two recordings: those that calls made in the order in which they come, the others by
-    their memory or, if that is new in each step, by their values."""
+def _unlike(a: Any, b: Any, pairs: dict[int, int]) -> str | None:
+    """Where two trees differ."""
+    if type(a) is not type(b):
+        return f"a {type(a).__name__} in one step, a {type(b).__name__} in the next"
+    if isinstance(a, Seen):
+        return _unlike_arrays(a, b, pairs)
+    if isinstance(a, tuple | list):
+        if len(a) != len(b):
+            return f"{len(a)} things in one step, {len(b)} in the next"
+        return next(filter(None, (_unlike(x, y, pairs) for x, y in zip(a, b, strict=True))), None)
+    if type(a) is dict:
+        return _unlike(list(a.items()), list(b.items()), pairs)
+    if type(a) is slice:
+        return _unlike((a.start, a.stop, a.step), (b.start, b.stop, b.step), pairs)
+    if a is b or (repr(a) == repr(b) if isinstance(a, float) else _equal(a, b)):
+        return None
+    return f"{a!r} in one step, {b!r} in the next"
 
-    def __init__(self, one: Recorder, other: Recorder):
-        self.one, self.other = one, other
-        self.pairs: dict[int, int] = {}
 
-    def trees(self, a: Any, b: Any) -> str | None:
-        """Where two trees differ."""
-        if type(a) is not type(b):
-            return f"a {type(a).__name__} in one step, a {type(b).__name__} in the next"
-        if isinstance(a, np.ndarray):
-            return self.arrays(a, b)
-        if isinstance(a, tuple | list):
-            if len(a) != len(b):
-                return f"{len(a)} things in one step, {len(b)} in the next"
-            return next(filter(None, map(self.trees, a, b)), None)
-        if type(a) is dict:
-            return self.trees(list(a.items()), list(b.items()))
-        if type(a) is slice:
-            return self.trees((a.start, a.stop, a.step), (b.start, b.stop, b.step))
-        if a is b or (repr(a) == repr(b) if isinstance(a, float) else _equal(a, b)):
+def _unlike_arrays(a: Seen, b: Seen, pairs: dict[int, int]) -> str | None:
+    """Where two arrays differ: in kind, in the place within their roots, or in values that no call computes."""
+    if a.kind != b.kind:
+        return f"{a} in one step, {b} in the next"
+    if a.array is None or b.array is None:
+        if pairs.setdefault(a.root, b.root) == b.root and a.offset == b.offset:
             return None
-        return f"{a!r} in one step, {b!r} in the next"
-
-    def arrays(self, a: np.ndarray, b: np.ndarray) -> str | None:
-        """Where two arrays differ: in kind, in the place within their roots, or in values that no call computes."""
-        at_a, at_b = place(a)[1], place(b)[1]
-        if (a.shape, a.strides, a.dtype) != (b.shape, b.strides, b.dtype):
-            return f"{a.dtype} {a.shape} in one step, {b.dtype} {b.shape} in the next"
-        if not a.size:
-            return None
-        if at_a in self.one.made or at_b in self.other.made:
-            offsets = [x.__array_interface__["data"][0] - at for x, at in ((a, at_a), (b, at_b))]
-            if self.pairs.setdefault(at_a, at_b) == at_b and offsets[0] == offsets[1]:
-                return None
-            return f"another intermediate {a.dtype} {a.shape} in the next step"
-        if at_a == at_b or a.tobytes() == b.tobytes():
-            return None
-        return (f"an array {a.dtype} {a.shape} from outside the notes, with other values in the next step; compute it "
-                "with tinygen's functions, or give it to the step as an argument")  # fmt: skip
+        return f"another intermediate {a} in the next step"
+    if a.root == b.root or a.array.tobytes() == b.array.tobytes():
+        return None
+    return (f"an array {a} from outside the notes, with other values in the next step; compute it with tinygen's "
+            "functions, or give it to the step as an argument")  # fmt: skip
 
 
 def _equal(a: Any, b: Any) -> bool:
