@@ -2,8 +2,9 @@
 
 While a `Recorder` is at work, arrays are `Recorded`: a subclass of NumPy's whose ufuncs, functions and methods note
 themselves before they answer. What runs is NumPy all the same, so a recorded step is an ordinary step. A note is a
-`Call`: the function, its inputs and where its results lie. The arrays of a recording are not replaced by names: they
-*are* the memory that a replay computes in (`program.py`). Views need no notes, since they show that memory.
+`Call`: the function, its inputs and where its results lie. Arrays are not replaced by names: a note holds the very
+arrays, each a view of some memory, and a replay (`program.py`) makes the same calls on the same views. So views need
+no notes of their own: what is written into the memory, they show.
 
 Not everything in a step goes through NumPy's protocols: SciPy's routines, random draws, kernels that fill arrays of
 their own. These are noted in one piece, by `whole`:
