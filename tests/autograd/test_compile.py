@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygen as tg
-from tinygen import nn, optim
+from tinygen import compiled, nn, optim
 from tinygen.autograd.graph import GraphError
-from tinygen.backend import program
+from tinygen.backend import program, recording
 from tinygen.backend.recording import Recorder, place
 from tinygen.cases import every_case
 from tinygen.nn import functional as F
@@ -396,3 +398,8 @@ def test_memory_is_handed_on_when_its_last_reader_is_done():
     (replay,) = compiled.known.values()
     arrays = [v for v in replay.run._values.values() if isinstance(v, np.ndarray) and v.shape == (7, 7)]
     assert len({place(a)[1] for a in arrays}) <= 5  # two, the argument, the weights and the result
+
+
+def test_the_examples_in_the_docstrings_are_right():
+    for module in (compiled, recording):
+        assert doctest.testmod(module).failed == 0

@@ -111,7 +111,6 @@ def _noted(name: str) -> Callable:
     """A method that is noted."""
     method = getattr(np.ndarray, name)
 
-    @functools.wraps(method)
     def call(self, *inputs, **options):
         if now.recorder is None:
             return method(plain(self), *inputs, **options)
@@ -124,7 +123,6 @@ def _refused(name: str) -> Callable:
     """A method that makes Python's own numbers, which later steps would not compute anew."""
     method = getattr(np.ndarray, name)
 
-    @functools.wraps(method)
     def call(self, *inputs):
         if now.recorder is not None:
             raise RecordingError(
