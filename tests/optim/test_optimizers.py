@@ -1,5 +1,8 @@
 """100 steps of each optimiser against its formula written out in NumPy (and against PyTorch where it is installed)."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from equations import equation
@@ -323,3 +326,29 @@ def test_what_treats_a_parameter_as_a_whole_gets_it_whole():
     params = [tg.tensor(np.zeros(2, np.float32), requires_grad=True) for _ in range(2)]
     Normalised(params, 1.0).step([np.array([3.0, 4.0], np.float32), np.array([0.0, 2.0], np.float32)])
     np.testing.assert_allclose([p.numpy() for p in params], [[-0.6, -0.8], [0, -1]])
+
+
+def test_an_optimizer_goes_with_its_last_name():
+    """No reference cycle: with the collector off, its memories are gone when it is."""
+    params = [tg.ones(n, requires_grad=True) for n in (2, 3)]
+    optimizer = optim.Adam(params)
+    optimizer.step([tg.ones(2), tg.ones(3)])
+    gone = weakref.ref(optimizer)
+    gc.disable()
+    try:
+        del optimizer
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_a_parameter_that_was_moved_is_still_stepped():
+    """The plan of which parameters step together holds as long as they lie where they lay."""
+    net = tg.nn.Linear(3, 2, rng=tg.random.Generator(0))
+    optimizer = optim.SGD(net.parameters(), 0.5)
+    optimizer.step([tg.ones((2, 3)), tg.ones(2)])
+    net.to(dtype="float64")
+    before = [p.numpy() for p in optimizer.params]
+    optimizer.step([tg.ones((2, 3), dtype="float64"), tg.ones(2, dtype="float64")])
+    for p, b in zip(net.parameters(), before, strict=True):
+        assert p.dtype == "float64" and (p.numpy() == b - 0.5).all()

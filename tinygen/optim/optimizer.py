@@ -17,7 +17,7 @@ Options are the same for all parameters of an optimiser. Parameters that want ot
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,7 +112,7 @@ class Optimizer:
         if todo != self._todo or not all([group.holds() for group in self._groups]):
             self._groups, self._todo = [_Group(self, together) for together in self._alike(todo)], todo
         for group in self._groups:
-            group.move(raw)
+            group.move(raw, self.change)
 
     def _alike(self, todo: list[int]) -> Iterator[list[int]]:
         """Large parameters alone; small ones that are alike together, since each call costs more than its work."""
@@ -157,7 +157,7 @@ class _Group:
     """Parameters that take their steps together, computed as one long vector; their memories are parts of one, too."""
 
     def __init__(self, optimizer: Optimizer, together: list[int]):
-        self.optimizer, self.together = optimizer, together
+        self.together = together
         self.params, self.states = [optimizer.params[i] for i in together], [optimizer.state[i] for i in together]
         self.arrays = [p._data for p in self.params]
         self.places = [memory_of(a) for a in self.arrays]
@@ -169,14 +169,14 @@ class _Group:
         """Whether the parameters lie where they lay."""
         return all([p._data is a for p, a in zip(self.params, self.arrays, strict=True)])
 
-    def move(self, raw: list[Any]) -> None:
-        """(1) for all of them, in place."""
+    def move(self, raw: list[Any], change: Callable) -> None:
+        """(1) for all of them, in place, by what `change` makes of a gradient."""
         if len(self.together) == 1:
-            deltas = [self.optimizer.change(self.arrays[0], raw[self.together[0]], self.joined)]
+            deltas = [change(self.arrays[0], raw[self.together[0]], self.joined)]
         else:
             known = len(self.joined)
             grads = _flat(self.xp, [raw[i] for i in self.together])
-            step = self.optimizer.change(_flat(self.xp, self.arrays), grads, self.joined)
+            step = change(_flat(self.xp, self.arrays), grads, self.joined)
             self._share(whole=len(self.joined) != known)
             deltas = [step[cut].reshape(shape) for cut, shape in self.cuts]
         for p, array, place, delta in zip(self.params, self.arrays, self.places, deltas, strict=True):
