@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random as stdlib_random
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: workers of xdist would fight over the cores
 
@@ -24,6 +25,16 @@ def fresh_numbers(request):
     """A test file's `rng` starts anew for each test, so that no test depends on which ones ran before it."""
     if isinstance(getattr(request.module, "rng", None), np.random.Generator):
         request.module.rng = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def known_entropy(request, monkeypatch):
+    """A Generator without a seed takes "entropy" that is the same in every run of a test: a test that forgets a seed
+    passes always or never. Within a test all draws of entropy differ."""
+    from tinygen.backend import random
+
+    source = stdlib_random.Random(request.node.nodeid)
+    monkeypatch.setattr(random.secrets, "randbits", source.getrandbits)
 
 
 def gpu() -> str:
