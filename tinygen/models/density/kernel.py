@@ -104,7 +104,6 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
@@ -113,6 +112,7 @@ import numpy as np
 import tinygen as tg
 from tinygen.backend import arrays as backend
 from tinygen.backend.random import Generator
+from tinygen.models.density.examples import WithExamples
 from tinygen.models.density.overlap import radial_self_convolution
 from tinygen.models.density.sums import (
     compact_sums,
@@ -123,7 +123,6 @@ from tinygen.models.density.sums import (
     scaled_squares,
     within,
 )
-from tinygen.models.model import Model
 from tinygen.runs import Run, blas_threads
 
 KERNELS = ("gaussian", "rectangular", "triangular", "epanechnikov")
@@ -292,7 +291,7 @@ def radius(v, d: int, kernel: str):
 # ---- the model ------------------------------------------------------------------------------------------
 
 
-class KernelDensity(Model):
+class KernelDensity(WithExamples):
     r"""A kernel estimate of a density: (4).
 
     Parameters
@@ -320,7 +319,6 @@ class KernelDensity(Model):
     (3, 1)
     """
 
-    examples: tg.Tensor
     bandwidth: tg.Tensor
     criterion: tg.Tensor
 
@@ -424,36 +422,6 @@ class KernelDensity(Model):
         chosen = rng.integers(0, len(X), n)
         moved = draw(n, self.n_features, self.kernel, self.product, rng)
         return backend.to_numpy(X[chosen] + float(self.bandwidth) * moved)
-
-    # ---- what it needs ----
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a `state_dict`, however many examples it holds."""
-        mine, shape = self.examples, tuple(getattr(state.get("examples"), "shape", ()))
-        if shape[1:] == mine.shape[1:]:
-            self.register_buffer("examples", tg.zeros(shape, dtype="float64", device=mine.device))
-        try:
-            super().load_state_dict(state)
-        except ValueError:
-            self.register_buffer("examples", mine)
-            raise
-
-    def checked(self, x):
-        """x as (n, d) float64 on the model's device, all of it finite, or an error that says what is wrong."""
-        x = backend.asarray(x, "float64", self.examples.device)
-        if x.ndim != 2 or x.shape[1] != self.n_features or not len(x):
-            raise ValueError(f"KernelDensity: x has shape {x.shape}; at least one row of {self.n_features} features "
-                             "is wanted (x.reshape(-1, 1) for numbers)")  # fmt: skip
-        largest = float(abs(x).max())
-        if not largest < math.sqrt(np.finfo("float64").max) / 1e3:
-            raise ValueError(f"KernelDensity: x has values up to {largest:g}; numbers whose squares are finite are "
-                             "wanted (leave out rows with nan, or rescale)")  # fmt: skip
-        return x
-
-    def _fitted(self) -> None:
-        """Refuse to answer before there are examples."""
-        if not len(self.examples):
-            raise RuntimeError("KernelDensity: no examples yet; call fit first")
 
 
 def ladder(first: float, steps: int) -> list[float]:

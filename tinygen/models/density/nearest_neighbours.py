@@ -68,8 +68,7 @@ $B$ : `low` and `high`, (d,)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -78,9 +77,9 @@ import tinygen as tg
 from tinygen.backend import arrays as backend
 from tinygen.backend.random import Generator
 from tinygen.data.batches import in_order
+from tinygen.models.density.examples import WithExamples
 from tinygen.models.density.kernel import log_volume
 from tinygen.models.density.sums import rows_at_a_time, scaled_squares
-from tinygen.models.model import Model
 from tinygen.runs import Run
 
 FEWEST, MOST = 2, 0.5  # the numbers of neighbours that are tried: from 2 to half of the examples
@@ -149,7 +148,7 @@ def mass_on_the_right(R: float, X, k: int) -> float:
 # ---- the model ------------------------------------------------------------------------------------------
 
 
-class NearestNeighbours(Model):
+class NearestNeighbours(WithExamples):
     r"""The k-nearest-neighbour estimate of a density, (1).
 
     Parameters
@@ -174,7 +173,6 @@ class NearestNeighbours(Model):
     array([0.333, 0.333])
     """
 
-    examples: tg.Tensor
     k: tg.Tensor
     criterion: tg.Tensor
     places: tg.Tensor
@@ -250,36 +248,6 @@ class NearestNeighbours(Model):
         r"""(1): $\log \hat f_{n,k}(x)$ of each point; infinite where k examples coincide. Not the logarithm of a
         density, hence not called `score_samples`; (m, d) to (m,)."""
         return log_estimate(self.distances(x), int(self.k), *self.examples.shape)
-
-    # ---- what it needs ----
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a `state_dict`, however many examples it holds."""
-        mine, shape = self.examples, tuple(getattr(state.get("examples"), "shape", ()))
-        if shape[1:] == mine.shape[1:]:
-            self.register_buffer("examples", tg.zeros(shape, dtype="float64", device=mine.device))
-        try:
-            super().load_state_dict(state)
-        except ValueError:
-            self.register_buffer("examples", mine)
-            raise
-
-    def checked(self, x):
-        """x as (n, d) float64 on the model's device, all of it finite, or an error that says what is wrong."""
-        x = backend.asarray(x, "float64", self.examples.device)
-        if x.ndim != 2 or x.shape[1] != self.n_features or not len(x):
-            raise ValueError(f"NearestNeighbours: x has shape {x.shape}; at least one row of {self.n_features} "
-                             "features is wanted (x.reshape(-1, 1) for numbers)")  # fmt: skip
-        largest = float(abs(x).max())
-        if not largest < math.sqrt(np.finfo("float64").max) / 1e3:
-            raise ValueError(f"NearestNeighbours: x has values up to {largest:g}; numbers whose squares are finite "
-                             "are wanted (leave out rows with nan, or rescale)")  # fmt: skip
-        return x
-
-    def _fitted(self) -> None:
-        """Refuse to answer before there are examples."""
-        if not len(self.examples):
-            raise RuntimeError("NearestNeighbours: no examples yet; call fit first")
 
 
 def ladder(n: int, steps: int) -> list[int]:
