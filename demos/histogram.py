@@ -10,6 +10,7 @@ import numpy as np
 
 import tinygen as tg
 from tinygen import data, plot
+from tinygen.data import Mixture
 from tinygen.models.density import Histogram, histogram_error
 from tinygen.models.density import histogram as chapter
 from tinygen.runs import Run, open_run
@@ -26,7 +27,7 @@ CARD = dict(
             "published": "n^(-2/3), S4", "bar": "<= 0.07", "budget_min": 2},
     },
 )  # fmt: skip
-HUMPS = ((0.6, -1.0, 0.35), (0.4, 1.0, 0.8))  # weight, mean and standard deviation
+HUMPS = Mixture((0.6, 0.4), ((-1.0,), (1.0,)), (((0.35**2,),), ((0.8**2,),)))  # weights, means, variances
 LOW, HIGH = -4.0, 5.0  # where their examples lie
 SQUARE, SLOPE = 10 / 7, 120 / 7  # the integrals of f^2 and f'^2 of `bell`
 N, BINS = 4000, range(12, 46)  # examples of it in a simulated histogram, and how many bins
@@ -82,16 +83,13 @@ def tiny(rng):
 
 
 def truth(x):
-    """A narrow hump and a wide one."""
-    return sum(w * np.exp(-(((x - m) / s) ** 2) / 2) / (s * math.sqrt(2 * math.pi)) for w, m, s in HUMPS)
+    """A narrow hump and a wide one; (n,) to (n,)."""
+    return np.exp(HUMPS.log_density(x[:, None]))
 
 
 def draws(n, seed):
     """Examples (n, 1) of it, from LOW to HIGH (beyond are fewer than one in a million)."""
-    rng = tg.random.Generator(seed)
-    weights, means, stds = map(np.array, zip(*HUMPS, strict=True))
-    which = rng.categorical(probabilities=weights, shape=n)
-    return np.clip(means[which] + stds[which] * rng.normal(n, dtype="float64"), LOW + 1e-9, HIGH)[:, None]
+    return np.clip(HUMPS.sample(n, tg.random.Generator(seed), dtype="float64"), LOW + 1e-9, HIGH)
 
 
 def bell(x):

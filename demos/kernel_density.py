@@ -11,6 +11,7 @@ import numpy as np
 
 import tinygen as tg
 from tinygen import data, plot
+from tinygen.data import Mixture
 from tinygen.models.density import KernelDensity, kernel_error
 from tinygen.models.density import kernel as chapter
 from tinygen.runs import Run, blas_threads, open_run, read_metrics
@@ -25,7 +26,7 @@ CARD = dict(
             "published": "n^(-4/5), S4 eq. 54", "bar": "<= 0.07", "budget_min": 2},
     },
 )  # fmt: skip
-HUMPS = ((0.6, -1.0, 0.3), (0.4, 1.0, 0.8))  # weight, mean and standard deviation
+HUMPS = Mixture((0.6, 0.4), ((-1.0,), (1.0,)), (((0.3**2,),), ((0.8**2,),)))  # weights, means, variances
 CURVATURE = 3 / (8 * math.sqrt(math.pi))  # the integral of f''^2, if f is the standard normal density
 
 
@@ -80,22 +81,19 @@ def tiny(rng):
 # ---- the truth --------------------------------------------------------------------------------------------------
 
 
-def phi(x, mean=0.0, std=1.0):
-    """The normal density."""
-    return np.exp(-(((x - mean) / std) ** 2) / 2) / (std * math.sqrt(2 * math.pi))
+def phi(x):
+    """The standard normal density."""
+    return np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
 def truth(x):
-    """A narrow hump and a wide one."""
-    return sum(weight * phi(x, mean, std) for weight, mean, std in HUMPS)
+    """A narrow hump and a wide one; (n,) to (n,)."""
+    return np.exp(HUMPS.log_density(x[:, None]))
 
 
 def draws(n, seed):
     """Examples (n, 1) of it."""
-    rng = tg.random.Generator(seed)
-    weights, means, stds = map(np.array, zip(*HUMPS, strict=True))
-    which = rng.categorical(probabilities=weights, shape=n)
-    return (means[which] + stds[which] * rng.normal(n, dtype="float64"))[:, None]
+    return HUMPS.sample(n, tg.random.Generator(seed), dtype="float64")
 
 
 def squared_error(model, h):

@@ -10,6 +10,7 @@ import numpy as np
 
 import tinygen as tg
 from tinygen import data, plot
+from tinygen.data import Mixture
 from tinygen.models.density import KernelDensity, NearestNeighbours
 from tinygen.models.density import nearest_neighbours as chapter
 from tinygen.runs import Run, blas_threads, open_run
@@ -28,7 +29,7 @@ CARD = dict(
         "the same, k = n / 5: does not vanish": {"published": None, "bar": ">= 0.7", "budget_min": 1},
     },
 )  # fmt: skip
-HUMPS = ((0.6, -1.0, 0.3), (0.4, 1.0, 0.8))  # weight, mean and standard deviation
+HUMPS = Mixture((0.6, 0.4), ((-1.0,), (1.0,)), (((0.3**2,),), ((0.8**2,),)))  # weights, means, variances
 RULES = {
     "k = 5": lambda n: 5,
     "k = n / 5": lambda n: n // 5,
@@ -85,9 +86,9 @@ def tiny(rng):
 # ---- the truth --------------------------------------------------------------------------------------------------
 
 
-def phi(x, mean=0.0, std=1.0):
-    """The normal density."""
-    return np.exp(-(((x - mean) / std) ** 2) / 2) / (std * math.sqrt(2 * math.pi))
+def phi(x):
+    """The standard normal density."""
+    return np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
 
 
 def bend(x):
@@ -96,16 +97,13 @@ def bend(x):
 
 
 def truth(x):
-    """A narrow hump and a wide one."""
-    return sum(weight * phi(x, mean, std) for weight, mean, std in HUMPS)
+    """A narrow hump and a wide one; (n,) to (n,)."""
+    return np.exp(HUMPS.log_density(x[:, None]))
 
 
 def draws(n, seed):
     """Examples (n, 1) of it."""
-    rng = tg.random.Generator(seed)
-    weights, means, stds = map(np.array, zip(*HUMPS, strict=True))
-    which = rng.categorical(probabilities=weights, shape=n)
-    return (means[which] + stds[which] * rng.normal(n, dtype="float64"))[:, None]
+    return HUMPS.sample(n, tg.random.Generator(seed), dtype="float64")
 
 
 def given(x, k):
