@@ -9,6 +9,7 @@ from tinygen.models.supervised.convolutional import ConvolutionalNet
 from tinygen.models.supervised.decision_rules import Readout
 from tinygen.models.supervised.dropout import DropoutNet
 from tinygen.models.supervised.feed_forward import FeedForward
+from tinygen.models.supervised.fine_tuning import FineTuned
 from tinygen.models.supervised.generative import GenerativeClassifier
 from tinygen.models.supervised.gradient_descent import DescentRegression
 from tinygen.models.supervised.gradient_estimation import EstimatedDescent
@@ -26,8 +27,8 @@ from tinygen.models.supervised.wide_net import WideNet
 
 __all__ = [
     "ActivationNet", "Classifier", "ConvolutionalNet", "DescentRegression", "DilatedNet", "DropoutNet",
-    "EstimatedDescent", "FeedForward", "GenerativeClassifier", "LinearDiscriminantAnalysis", "LinearPredictor",
-    "LinearRegression", "NaiveBayes", "Network", "NormalisedNet", "Perceptron", "PolynomialRegression",
-    "QuadraticDiscriminantAnalysis", "Readout", "ResidualNet", "SequenceClassifier", "SigmaNeuron", "SoftmaxRegression",
-    "WideNet",
+    "EstimatedDescent", "FeedForward", "FineTuned", "GenerativeClassifier", "LinearDiscriminantAnalysis",
+    "LinearPredictor", "LinearRegression", "NaiveBayes", "Network", "NormalisedNet", "Perceptron",
+    "PolynomialRegression", "QuadraticDiscriminantAnalysis", "Readout", "ResidualNet", "SequenceClassifier",
+    "SigmaNeuron", "SoftmaxRegression", "WideNet",
 ]  # fmt: skip
