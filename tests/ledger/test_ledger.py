@@ -8,6 +8,7 @@ import types
 import pytest
 
 from tinygen import ledger
+from tinygen.ledger import results
 from tinygen.ledger.systems import ROOT
 
 SYSTEMS = """# Systems
@@ -73,6 +74,17 @@ def test_results_are_rendered_and_marked_when_stale(clone):
     assert "| 0.7 | met, stale |" in ledger.render(clone)
 
 
+def test_prose_makes_no_outcome_stale():
+    """Docstrings, comments and blank lines may change; any other line, a string within it included, may not."""
+    source = (
+        'r"""A chapter.\n\nOf two lines."""\nx = "# 1"  # one\n\ndef f(x):\n    """The double."""\n    return 2 * x\n'
+    )
+    prose = 'r"""Another."""\n\nx = "# 1"\n# two\ndef f(x):\n    """Twice.\n\n    As much.\n    """\n    return 2 * x\n'
+    assert results.code(source) == results.code(prose) == 'x = "# 1"\ndef f(x):\n    return 2 * x'
+    assert results.code(source.replace('"# 1"', '"# 2"')) != results.code(source)
+    assert results.code(source.replace("2 *", "3 *")) != results.code(source)
+
+
 def test_of_several_seeds_the_median_counts(clone):
     (found,) = ledger.reproduce(["F1"], demo({"score": [0.9, 0.1, 0.6]}), root=clone)
     assert found["value"] == 0.6 and found["met"] and found["seeds"] == [0.9, 0.1, 0.6]
@@ -132,7 +144,7 @@ def test_what_was_resumed_after_a_change_goes_on_without_asking(clone):
     for resume in (False, True, False):
         with contextlib.suppress(KeyboardInterrupt):
             list(ledger.reproduce(["F1"], lambda name: module, resume=resume, root=clone))
-        (clone / "tinygen/models/vae/vae.py").write_text("changed once", encoding="utf-8")
+        (clone / "tinygen/models/vae/vae.py").write_text("changed_once", encoding="utf-8")
     assert seen == [False, True, True]
 
 

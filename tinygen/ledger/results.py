@@ -1,21 +1,24 @@
 """Running claims, keeping their outcomes, and rendering them.
 
 An outcome is kept with the seconds it took (by the clock, and of processor time), the machine, and a digest of the
-files that it came from (chapter and demo): when one of these has changed since, the outcome is marked as stale. A demo
-that makes claims has a function `reproduce(run, claims) -> {claim: value}`, which is given the names of the claims that
-are wanted. A value is a number, or a list with one for each seed, whose median counts. The run has a new folder, unless
-the card says `resumes=True` and an earlier call that was stopped has left one: of the same chapter and demo, or of
-others if `resume` is asked for.
+code that it came from (chapter and demo): when that has changed since, the outcome is marked as stale. Docstrings and
+comments do not count. A demo that makes claims has a function `reproduce(run, claims) -> {claim: value}`, which is
+given the names of the claims that are wanted. A value is a number, or a list with one for each seed, whose median
+counts. The run has a new folder, unless the card says `resumes=True` and an earlier call that was stopped has left one:
+of the same chapter and demo, or of others if `resume` is asked for.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import io
 import json
 import os
 import platform
 import shutil
 import time
+import tokenize
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,13 +30,28 @@ from tinygen.ledger.systems import ROOT, systems
 from tinygen.runs import Run
 from tinygen.runs.checkpoint import atomically
 
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)  # what may have a docstring
 QUICK = 10.0  # minutes: claims that take longer want --full
 
 
+def code(source: str) -> str:
+    """What of a Python file has an effect: its lines without docstrings, comments and blank lines."""
+    lines, prose = source.splitlines(), set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            prose.update(range(node.body[0].lineno - 1, node.body[0].end_lineno or 0))
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    return "\n".join(line.rstrip() for i, line in enumerate(lines) if i not in prose and line.strip())
+
+
 def digest(card: Card, root: Path = ROOT) -> str:
-    """A fingerprint of the chapter and the demo."""
+    """A fingerprint of the code of the chapter and the demo."""
     files = [root / card.chapter, root / "demos" / f"{card.demo}.py"]
-    return hashlib.sha256(b"\0".join(p.read_bytes() for p in files if p.exists())).hexdigest()[:16]
+    texts = [code(p.read_text(encoding="utf-8")) for p in files if p.exists()]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def machine() -> str:
