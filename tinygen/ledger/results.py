@@ -36,7 +36,7 @@ QUICK = 10.0  # minutes: claims that take longer want --full
 
 def code(source: str) -> str:
     """What of a Python file has an effect: its lines without docstrings, comments and blank lines."""
-    lines, prose = source.splitlines(), set()
+    lines, prose = source.splitlines(), set[int]()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
             prose.update(range(node.body[0].lineno - 1, node.body[0].end_lineno or 0))
