@@ -45,6 +45,7 @@ def test_mnist_is_black_and_white_and_each_claim_has_its_run(tmp_path, monkeypat
     """On glyphs in the place of MNIST, with few steps."""
     few = {name: {**size, "steps": 2} for name, size in demo.SIZES.items()}
     monkeypatch.setattr(demo, "SIZES", few)
+    monkeypatch.setattr(demo, "SAMPLES", 3)
     asked = []
 
     def load(name, stand_in):
@@ -57,14 +58,17 @@ def test_mnist_is_black_and_white_and_each_claim_has_its_run(tmp_path, monkeypat
     claims = list(demo.CARD["claims"])
     values = demo.reproduce(Run(tmp_path / "both", quiet=True), claims)
     assert list(values) == claims and -80 < values[claims[0]] < -30 and -800 < values[claims[1]] < -300
+    assert 300 < values[claims[2]] < 800 and -50 < values[claims[3]] < 0
     alone = demo.reproduce(Run(tmp_path / "one", quiet=True), claims[:1])
     assert alone == {claims[0]: values[claims[0]]}
-    assert asked == [True, False, False, False]  # no claim is judged by a stand-in
+    assert asked == [True, False, False, False, False]  # no claim is judged by a stand-in
 
 
-def test_an_unknown_data_set_is_refused():
-    with pytest.raises(ValueError, match="--data is 'cats'; digits, mnist, faces"):
+def test_an_unknown_data_set_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--data is 'cats'; digits, mnist and faces"):
         demo.trained(Run(quiet=True), "cats")
+    with pytest.raises(ValueError, match="'digits, long'; .* and --long for mnist"):
+        demo.main(long=True, out=str(tmp_path))
 
 
 def test_panels_hold_the_codes_they_are_given():

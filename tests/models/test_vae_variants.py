@@ -95,6 +95,121 @@ def test_gradients_of_the_gaussian_bound_end_to_end(options):
     tg.check_grads(objective, [vars(m)[name].numpy() for m, name in places], order=1)
 
 
+# ---- any covariance --------------------------------------------------------------------------------------
+
+
+def full():
+    """A model whose posteriors are correlated, and what its encoder says of X: mu (4, 2), L (4, 2, 2)."""
+    model = tiny(covariance="full")
+    q = model.encoder(X)
+    return model, q, q.mu.numpy(), q.L.numpy()
+
+
+@equation(chapter.correlated, 9)
+@equation(chapter.Correlated.log_prob, 9)
+def test_correlated_draws_have_scipys_density():  # (9)
+    _, q, mu, L = full()
+    assert np.all(np.diagonal(L, axis1=1, axis2=2) > 0) and np.all(L[:, 0, 1] == 0) and np.all(L[:, 1, 0] != 0)
+    eps = rng.normal(size=(3, 4, 2))
+    z = q.draw(eps).numpy()
+    for i in range(4):
+        np.testing.assert_allclose(z[:, i], mu[i] + eps[:, i] @ L[i].T)
+        expected = scipy.stats.multivariate_normal(mu[i], L[i] @ L[i].T).logpdf(z[:, i])
+        np.testing.assert_allclose(q.log_prob(eps).numpy()[:, i], expected)
+    np.testing.assert_allclose(q.variances().numpy(), np.diagonal(L @ L.swapaxes(1, 2), axis1=1, axis2=2))
+
+
+@equation(chapter.kl_of_correlated, 10)
+@equation(chapter.Correlated.kl, 10)
+def test_kl_of_correlated_posteriors():  # (10), against S4's own formula and the mean of log-ratios
+    _, q, mu, L = full()
+    sigma = L @ L.swapaxes(1, 2)
+    expected = [(np.trace(s) + m @ m - 2 - np.linalg.slogdet(s)[1]) / 2 for m, s in zip(mu, sigma, strict=True)]
+    np.testing.assert_allclose(q.kl().numpy(), expected)
+    np.testing.assert_allclose(chapter.kl_of_correlated(mu, L, np.log(np.diagonal(L, axis1=1, axis2=2))), expected)
+    z = rng.multivariate_normal(mu[0], sigma[0], 100_000)
+    gaps = scipy.stats.multivariate_normal(mu[0], sigma[0]).logpdf(z) - scipy.stats.norm.logpdf(z).sum(1)
+    assert abs(gaps.mean() - expected[0]) < 5 * gaps.std() / np.sqrt(len(z))
+
+
+def test_a_diagonal_covariance_is_a_special_case():  # (9) and (10)
+    mu, log_var, eps = rng.normal(size=(4, 2)), rng.normal(size=(4, 2)), rng.normal(size=(3, 4, 2))
+    L = np.exp(log_var / 2)[..., None] * np.eye(2)
+    diagonal, correlated = chapter.Diagonal(mu, log_var), chapter.Correlated(mu, L, log_var / 2)
+    for name, given in (("draw", (eps,)), ("log_prob", (eps,)), ("kl", ()), ("variances", ())):
+        np.testing.assert_allclose(getattr(diagonal, name)(*given), getattr(correlated, name)(*given))
+
+
+def linear_gaussian(posterior):
+    """A model with a linear Gaussian decoder and an encoder given as a function; and log p(x) of X, exactly."""
+    model = tiny(likelihood="gaussian", variance=0.3)
+    W, c, noise = rng.normal(size=(5, 2)), rng.normal(size=5), 0.3
+    model.decoder.forward = lambda z: (z @ W.T + c, np.log(noise) + 0 * (z @ W.T))
+    sigma = np.linalg.inv(np.eye(2) + W.T @ W / noise)
+
+    def encoder(x):
+        q = posterior((x - c) @ W @ sigma / noise, np.stack([sigma] * len(x)))
+        return type(q)(*map(tg.tensor, q))
+
+    model.encoder.forward = encoder
+    return model, scipy.stats.multivariate_normal(c, W @ W.T + noise * np.eye(5)).logpdf(X)
+
+
+def exact(mu, sigma):
+    L = np.linalg.cholesky(sigma)
+    return chapter.Correlated(mu, L, np.log(np.diagonal(L, axis1=1, axis2=2)))
+
+
+def best_diagonal(mu, sigma):
+    """The diagonal Gaussian with the smallest KL to the posterior: its precisions are the posterior's."""
+    return chapter.Diagonal(mu, -np.log(np.diagonal(np.linalg.inv(sigma), axis1=1, axis2=2)))
+
+
+def test_with_the_exact_posterior_the_bound_is_the_likelihood():  # (8), (9), (10): S4 eq. 88 with a gap of 0
+    model, log_p = linear_gaussian(exact)
+    np.testing.assert_allclose(model.log_weights(X, tg.random.Generator(0), 7), np.broadcast_to(log_p, (7, 4)))
+    elbo = [model.elbo(X, samples=20_000, rng=tg.random.Generator(seed)) for seed in range(2)]
+    np.testing.assert_allclose(np.mean(elbo, 0), log_p, atol=0.05)
+
+
+def test_a_diagonal_posterior_leaves_a_gap_of_known_size():
+    """KL of two Gaussians with one mean, where the diagonal one has the posterior's precisions: only dets differ."""
+    gaps = []
+
+    def posterior(mu, sigma):
+        q = best_diagonal(mu, sigma)
+        gaps.append((np.linalg.slogdet(sigma)[1] - q.log_var.sum(1)) / 2)
+        return q
+
+    model, log_p = linear_gaussian(posterior)
+    elbo = np.mean([model.elbo(X, samples=20_000, rng=tg.random.Generator(seed)) for seed in range(2)], 0)
+    assert np.all(gaps[0] > 0.1)
+    np.testing.assert_allclose(log_p - elbo, gaps[0], atol=0.05)
+
+
+def test_a_full_covariance_learns_and_is_refused_by_name():
+    model = tiny(covariance="full").fit(X, steps=3, run=Run(quiet=True))
+    assert np.isfinite(model.elbo(X)).all() and model.encode(X).shape == (4, 2)
+    with pytest.raises(ValueError, match="covariance is 'tied'"):
+        tiny(covariance="tied")
+
+
+def test_what_each_entry_of_the_code_costs():
+    """The shares sum to the KL (4); an entry that the encoder says nothing about costs nothing."""
+    model = tiny()
+    np.testing.assert_allclose(model.kl_by_unit(X).sum(), model.elbo_parts(X)[1].mean())
+    for head in (model.encoder.mu, model.encoder.log_var):
+        head.weight.assign(head.weight.numpy() * [[1.0], [0.0]])
+        head.bias.assign(head.bias.numpy() * [1.0, 0.0])
+    shares = model.kl_by_unit(X)
+    assert shares[0] > 0.001 and shares[1] == 0
+
+
+def test_a_falling_rate():
+    model = tiny(schedule=tg.optim.schedules.Cosine(10)).fit(X, steps=5, run=Run(quiet=True))
+    assert model.optimizer.lr == pytest.approx(0.5e-3)
+
+
 # ---- m samples ------------------------------------------------------------------------------------------
 
 

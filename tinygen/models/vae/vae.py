@@ -82,6 +82,10 @@ $$ \log w_j = \log p_\theta(x|z_j) + \log p(z_j) - \log q_\lambda(z_j|x), \qquad
 
 whose expectation is the ELBO.
 
+**Posterior collapse.** An entry of the code that the decoder does not listen to costs the least if the encoder does not
+speak: its $q$ is then the prior's for every image, and its share of (4) is 0. `kl_by_unit` gives these shares. Of more
+entries than can be paid for by better reconstructions the rest are switched off, and by a strong $\beta$ all.
+
 Everything is in nats (natural logarithms), summed over pixels and code entries and averaged over images. A mean over
 pixels in one term and a sum in the other, a common slip, would weigh the KL $n$ times too heavily.
 
@@ -95,6 +99,7 @@ Notation
 $x$ : `x`, (b, n), pixels in [0, 1], b images at a time ($x_i$ is pixel i here; S4's $x_i$ is image i)
 $z, \varepsilon$ : `z`, `eps`, (m, b, d), m draws for each image
 $\mu, \log \sigma^2$ : `mu`, `log_var`, (b, d), from `encoder`; $\sigma$ is `exp(log_var / 2)`
+$L$ : `L`, (b, d, d), and the logarithms of its diagonal, `log_diagonal`, (b, d)
 $\ell$ : `logits`, (m, b, n), from `decoder`; of a Gaussian $u, \log s^2$
 $\lambda, \theta$ : `encoder.parameters()`, `decoder.parameters()`
 $n, d, m$ : `n_pixels`, `n_latent`, `samples`
@@ -107,8 +112,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -141,8 +146,74 @@ def kl_to_standard_normal(mu, log_var):
 
 
 def log_normal(z, mu, log_var):
-    r"""$\log \mathcal N(z; \mu, \mathrm{diag}\,\sigma^2)$, for (5) and (8): three of (..., d) to (...)."""
+    r"""$\log \mathcal N(z; \mu, \mathrm{diag}\,\sigma^2)$, for (5): three of (..., d) to (...)."""
     return -tg.sum(tg.square(z - mu) * tg.exp(-log_var) + log_var + math.log(2 * math.pi), axis=-1) / 2
+
+
+def log_standard_normal(z):
+    r"""$\log \mathcal N(z; 0, I)$, for (8): (..., d) to (...)."""
+    return -tg.sum(tg.square(z) + math.log(2 * math.pi), axis=-1) / 2
+
+
+def correlated(mu, L, eps):
+    r"""(9): $z = \mu + L \varepsilon$; (b, d), (b, d, d), (..., b, d) to (..., b, d)."""
+    return mu + tg.matmul(L, eps[..., None])[..., 0]
+
+
+def kl_of_correlated(mu, L, log_diagonal):
+    r"""(10) from $\mu$, $L$ and $\log L_{kk}$: (b, d), (b, d, d), (b, d) to (b,)."""
+    trace = tg.sum(tg.square(L), axis=(-2, -1))
+    return (trace + tg.sum(tg.square(mu), axis=-1) - mu.shape[-1]) / 2 - tg.sum(log_diagonal, axis=-1)
+
+
+# ---- the posteriors: what an encoder says of the codes of an image ---------------------------------------
+
+
+class Diagonal(NamedTuple):
+    r"""$q_\lambda(z|x) = \mathcal N(\mu, \mathrm{diag}\, \sigma^2)$, of b images."""
+
+    mu: Any  # (b, d)
+    log_var: Any  # (b, d)
+
+    def draw(self, eps):
+        """(3): (m, b, d) to (m, b, d)."""
+        return reparameterise(self.mu, self.log_var, eps)
+
+    def log_prob(self, eps):
+        r"""$\log q_\lambda(z|x)$ of what `draw` makes of eps: (m, b, d) to (m, b)."""
+        return log_standard_normal(eps) - tg.sum(self.log_var, axis=-1) / 2
+
+    def kl(self):
+        """(4): to (b,)."""
+        return kl_to_standard_normal(self.mu, self.log_var)
+
+    def variances(self):
+        """Of each entry of a code: (b, d)."""
+        return tg.exp(self.log_var)
+
+
+class Correlated(NamedTuple):
+    r"""$q_\lambda(z|x) = \mathcal N(\mu, L L^\top)$, of b images."""
+
+    mu: Any  # (b, d)
+    L: Any  # (b, d, d)
+    log_diagonal: Any  # (b, d)
+
+    def draw(self, eps):
+        """(9): (m, b, d) to (m, b, d)."""
+        return correlated(self.mu, self.L, eps)
+
+    def log_prob(self, eps):
+        r"""(9): $\log q_\lambda(z|x)$ of what `draw` makes of eps: (m, b, d) to (m, b)."""
+        return log_standard_normal(eps) - tg.sum(self.log_diagonal, axis=-1)
+
+    def kl(self):
+        """(10): to (b,)."""
+        return kl_of_correlated(*self)
+
+    def variances(self):
+        """Of each entry of a code: (b, d)."""
+        return tg.sum(tg.square(self.L), axis=-1)
 
 
 # ---- the networks ---------------------------------------------------------------------------------------
@@ -162,9 +233,31 @@ class Encoder(nn.Module):
         self.mu = nn.Linear(hidden, n_latent, rng=rng)
         self.log_var = nn.Linear(hidden, n_latent, rng=rng)
 
-    def forward(self, x):
+    def forward(self, x) -> Diagonal:
         h = self.body(x)  # (b, hidden)
-        return self.mu(h), self.log_var(h)  # (b, d) each
+        return Diagonal(self.mu(h), self.log_var(h))
+
+
+class CorrelatedEncoder(nn.Module):
+    r"""$q_\lambda(z|x)$ with any covariance: an image to the mean of its code and to $L$."""
+
+    eye: tg.Tensor
+
+    def __init__(self, n_pixels: int, n_latent: int, *, hidden: int, depth: int, rng: Generator):
+        self.body = nn.Sequential(*layers(n_pixels, hidden, depth, rng))
+        self.mu = nn.Linear(hidden, n_latent, rng=rng)
+        self.log_diagonal = nn.Linear(hidden, n_latent, rng=rng)
+        self.below = nn.Linear(hidden, n_latent**2, rng=rng)  # what stands on or above the diagonal is not used
+        self.register_buffer("eye", tg.eye(n_latent, device=rng.device))
+
+    def forward(self, x) -> Correlated:
+        h = self.body(x)  # (b, hidden)
+        log_diagonal = self.log_diagonal(h)
+        below = tg.tril(tg.reshape(self.below(h), (len(h), *self.eye.shape)), -1)
+        return Correlated(self.mu(h), below + self.eye * tg.exp(log_diagonal)[..., None], log_diagonal)
+
+
+ENCODERS = {"diagonal": Encoder, "full": CorrelatedEncoder}
 
 
 class BernoulliDecoder(nn.Sequential):
@@ -249,11 +342,13 @@ class VAE(Model):
     ----------
     n_pixels, n_latent : lengths $n$ of an image and $d$ of its code
     hidden, depth : width and number of the hidden layers in encoder and decoder
+    covariance : of $q_\lambda$, "diagonal" as in (3), or "full", (9)
     likelihood : "bernoulli", the decoder (2), or "gaussian", (5)
     variance : $s^2$ of the Gaussian decoder; by default the decoder gives one for each pixel
     weights : $(\alpha, \beta)$ of (7), what the terms weigh in training; what is logged and given back is unweighted
     samples : $m$ of (6) in training
     lr : learning rate of Adam
+    schedule : the factor of `lr` as a function of the step, such as `optim.schedules.Cosine(1000)`
     rng : the Generator of the weights, the minibatches and $\varepsilon$; None takes fresh entropy. The model
         lives on its device.
 
@@ -266,10 +361,12 @@ class VAE(Model):
     ((20, 2), (5, 6))
     """
 
-    def __init__(self, n_pixels: int, n_latent: int, *, hidden: int = 256, depth: int = 2,
+    def __init__(self, n_pixels: int, n_latent: int, *, hidden: int = 256, depth: int = 2, covariance: str = "diagonal",
                  likelihood: str = "bernoulli", variance: float | None = None,
                  weights: tuple[float, float] = (1.0, 1.0), samples: int = 1, lr: float = 1e-3,
-                 rng: Generator | None = None):  # fmt: skip
+                 schedule: Callable[[int], float] | None = None, rng: Generator | None = None):  # fmt: skip
+        if covariance not in ENCODERS:
+            raise ValueError(f"VAE: covariance is {covariance!r}; 'diagonal' or 'full' is wanted")
         if likelihood not in ("bernoulli", "gaussian"):
             raise ValueError(f"VAE: likelihood is {likelihood!r}; 'bernoulli' or 'gaussian' is wanted")
         if variance is not None and not (likelihood == "gaussian" and variance > 0):
@@ -283,17 +380,17 @@ class VAE(Model):
         self.n_pixels, self.n_latent, self.weights, self.samples = n_pixels, n_latent, weights, samples
         self.rng = Generator() if rng is None else rng
         sizes: dict[str, Any] = {"hidden": hidden, "depth": depth, "rng": self.rng}
-        self.encoder = Encoder(n_pixels, n_latent, **sizes)
+        self.encoder = ENCODERS[covariance](n_pixels, n_latent, **sizes)
         self.decoder = (BernoulliDecoder(n_latent, n_pixels, **sizes) if likelihood == "bernoulli" else
                         GaussianDecoder(n_latent, n_pixels, variance=variance, **sizes))  # fmt: skip
         self.optimizer = optim.Adam(self.parameters(), lr)
+        self.schedule = optim.Schedule(self.optimizer, schedule or optim.schedules.Constant())
 
     def forward(self, x, rng: Generator, samples: int = 1):
         r"""The two terms of (6) for each image: (b, n) to (b,), (b,)."""
-        mu, log_var = self.encoder(x)
-        eps = rng.normal((samples, *mu.shape), dtype=mu.dtype)
-        z = reparameterise(mu, log_var, eps)  # (m, b, d)
-        return tg.mean(self.decoder.log_prob(x, z), axis=0), kl_to_standard_normal(mu, log_var)
+        q = self.encoder(x)
+        z = q.draw(rng.normal((samples, *q.mu.shape), dtype=q.mu.dtype))  # (m, b, d)
+        return tg.mean(self.decoder.log_prob(x, z), axis=0), q.kl()
 
     def objective(self, log_px, kl):
         r"""(7): $\alpha\, \mathbb E \log p_\theta(x|z) - \beta\, \mathrm{KL}$."""
@@ -309,6 +406,7 @@ class VAE(Model):
         moving = [p for name in move for p in getattr(self, name).parameters()]
         grads = dict(zip(moving, tg.grad(-self.objective(log_px, kl), moving), strict=True))
         self.optimizer.step([grads.get(p) for p in self.optimizer.params])
+        self.schedule.step()
         return {"elbo": log_px - kl, "log_px": log_px, "kl": kl}
 
     def fit(self, x: np.ndarray, *, steps: int, batch_size: int = 128, alternate: int = 0, resample: bool = False,
@@ -348,13 +446,13 @@ class VAE(Model):
     def transform(self, x: np.ndarray) -> np.ndarray:
         r"""The codes' means $\mu(x)$: (b, n) to (b, d)."""
         with tg.no_grad():
-            return self.encoder(self._checked(x))[0].numpy()
+            return self.encoder(self._checked(x)).mu.numpy()
 
     def encode(self, x: np.ndarray, *, rng: Generator | None = None) -> np.ndarray:
         r"""Codes drawn from $q_\lambda(z|x)$, one for each image: (b, n) to (b, d)."""
         with tg.no_grad():
-            mu, log_var = self.encoder(self._checked(x))
-            return reparameterise(mu, log_var, self._generator(rng).normal(mu.shape, dtype=mu.dtype)).numpy()
+            q = self.encoder(self._checked(x))
+            return q.draw(self._generator(rng).normal(q.mu.shape, dtype=q.mu.dtype)).numpy()
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         r"""Images encoded to $\mu(x)$ and decoded again: (b, n) to (b, n)."""
@@ -372,6 +470,15 @@ class VAE(Model):
         """The bound (1) for each image, estimated by (6): (b, n) to (b,), in nats. Other draws give another figure."""
         log_px, kl = self.elbo_parts(x, samples=samples, rng=rng)
         return log_px - kl
+
+    def kl_by_unit(self, x: np.ndarray) -> np.ndarray:
+        r"""What each entry of a code costs: KL of its $q$ to $\mathcal N(0, 1)$, the mean of images; (b, n) to (d,).
+
+        With a diagonal covariance these sum to (4). About 0: the decoder does not use this entry.
+        """
+        with tg.no_grad():
+            q = self.encoder(self._checked(x))
+            return tg.mean(kl_to_standard_normal(q.mu[..., None], tg.log(q.variances())[..., None]), axis=0).numpy()
 
     def log_prob_estimate(self, x: np.ndarray, *, samples: int = 100, rng: Generator | None = None) -> np.ndarray:
         r"""$\log \hat p(x)$ of `importance.py`: (b, n) to (b,), in nats. On average below $\log p_\theta(x)$."""
@@ -394,10 +501,10 @@ class VAE(Model):
 
     def log_weights(self, x, rng: Generator, samples: int = 1):
         r"""(8): $\log w_j$ of so many draws for each image; (b, n) to (m, b)."""
-        mu, log_var = self.encoder(x)
-        zero = tg.zeros_like(mu)
-        z = reparameterise(mu, log_var, rng.normal((samples, *mu.shape), dtype=mu.dtype))  # (m, b, d)
-        return self.decoder.log_prob(x, z) + log_normal(z, zero, zero) - log_normal(z, mu, log_var)
+        q = self.encoder(x)
+        eps = rng.normal((samples, *q.mu.shape), dtype=q.mu.dtype)  # (m, b, d)
+        z = q.draw(eps)
+        return self.decoder.log_prob(x, z) + log_standard_normal(z) - q.log_prob(eps)
 
     def _log_weights(self, x, samples: int, at_once: int, rng: Generator) -> Iterator[np.ndarray]:
         """The same in chunks of a few draws, on the host."""
@@ -408,7 +515,7 @@ class VAE(Model):
     @property
     def _like(self) -> tg.Tensor:
         """A Tensor whose dtype and device are the networks'."""
-        return self.encoder.mu.weight
+        return next(self.encoder.parameters())
 
     def _generator(self, rng: Generator | None) -> Generator:
         """rng, or one of fresh entropy on the networks' device."""
