@@ -228,6 +228,27 @@ def scipy_steps(threads: int) -> Builders:
     return {"kde": kde}
 
 
+def jax_steps(threads: int) -> Builders:
+    """JAX's."""
+    from benchmarks.peer_jax import jax_steps
+
+    return jax_steps(threads)
+
+
+def autograd_steps(threads: int) -> Builders:
+    """autograd's."""
+    from benchmarks.peer_tapes import autograd_steps
+
+    return autograd_steps(threads)
+
+
+def mygrad_steps(threads: int) -> Builders:
+    """MyGrad's."""
+    from benchmarks.peer_tapes import mygrad_steps
+
+    return mygrad_steps(threads)
+
+
 def tinygen_steps(threads: int) -> Builders:
     """Ours, as they are written."""
     from benchmarks.adapter import backend
@@ -244,6 +265,7 @@ def compiled_steps(threads: int) -> Builders:
 
 PEERS = {
     "tinygen": ("tinygen", tinygen_steps), "compiled": ("tinygen", compiled_steps), "torch": ("torch", torch_steps),
+    "jax": ("jax", jax_steps), "autograd": ("autograd", autograd_steps), "mygrad": ("mygrad", mygrad_steps),
     "sklearn": ("sklearn", sklearn_steps), "scipy": ("scipy", scipy_steps),
 }  # fmt: skip
 
