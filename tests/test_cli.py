@@ -55,6 +55,22 @@ def test_the_engine_keeps_its_budget(capsys):
     assert found and int(found[1]) < 2000
 
 
+def test_gallery_shows_every_picture_once(capsys, tmp_path):
+    """By an address from where the page lies; pages are linked, other files are not."""
+    for name in ("a & b/x.png", "a & b/metrics.csv", "deep/er/y.png", "deep/er/replay.html"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for _ in range(2):  # the page itself is no picture
+        page = Path(run(capsys, "gallery", str(tmp_path)).strip()).read_text(encoding="utf-8")
+    assert re.findall(r'img .*?src="(.*?)"', page) == ["a &amp; b/x.png", "deep/er/y.png"]
+    assert re.findall(r'href="(.*?)"', page) == ["a &amp; b/x.png", "deep/er/replay.html", "deep/er/y.png"]
+    assert "Pictures of 2 runs" in page and "metrics" not in page
+
+
+def test_gallery_of_nothing_is_refused(capsys, tmp_path):
+    assert "no run below" in refused(capsys, "gallery", str(tmp_path))
+
+
 def test_explain_shows_the_elbo(capsys):
     pytest.importorskip("tinygen.demos", reason="the demos come with an installed package (pip install -e .)")
     out = run(capsys, "explain", "vae")

@@ -1,4 +1,4 @@
-"""The command line: `python -m tinygen list | demo | check | explain | reproduce | info`.
+"""The command line: `python -m tinygen list | demo | gallery | check | explain | reproduce | info`.
 
 Every error is one line and exit status 2; `--debug` shows where it came from.
 """
@@ -144,6 +144,13 @@ def reproduce(rows: list[str], full: bool, resume: bool) -> None:
     (ROOT / "RESULTS.md").write_text(ledger.render(), encoding="utf-8")
 
 
+def gallery(folder: str) -> None:
+    """One page of all pictures that runs have drawn."""
+    from tinygen.runs.gallery import gallery as write
+
+    print(write(folder))
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands but `demo`, whose options depend on the demo."""
     top = argparse.ArgumentParser(prog="python -m tinygen", description="An autograd engine and its models.")
@@ -161,6 +168,8 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("rows", nargs="*", metavar="ROW", help="F1, or a letter for all its rows; none: only render")
     c.add_argument("--full", action="store_true", help="also claims of more than ten minutes")
     c.add_argument("--resume", action="store_true", help="go on with what an earlier call left, though files changed")
+    c = commands.add_parser("gallery", help="one page of all pictures that runs have drawn")
+    c.add_argument("folder", nargs="?", default="runs_out", help="of the runs; default: %(default)s")
     commands.add_parser("demo", help="run a demo: demo NAME [options]", add_help=False)
     return top
 
@@ -188,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "explain": lambda: explain(given.name),
             "info": lambda: info(given.lines),
             "list": list_systems,
+            "gallery": lambda: gallery(given.folder),
             "reproduce": lambda: reproduce(given.rows, given.full, given.resume),
         }[given.command]
     try:
