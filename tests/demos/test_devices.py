@@ -18,14 +18,48 @@ SMALL = {  # options of `main`, and constants of the module
         dict(steps=2, channels=2),
         dict(pictures=lambda *given: None, by_softmax=lambda train, test: 0.0, TRAIN=20, TEST=100),
     ),
+    "autoencoder": (
+        dict(data="digits", steps=2, hidden=8, code=3),
+        dict(
+            pictures=lambda *given: {},
+            WIDTHS=(2,),
+            LINEAR=dict(width=2, steps=4),
+            copying=lambda *given, **options: {"digits": [0.0], "noise": [0.0]},
+        ),
+    ),
+    "autoencoder_uses": (
+        dict(steps=8, seeds=1, quick=True),
+        dict(pictures=lambda *given: None, unroll=lambda *given, **options: {}, LABELS=(1, 2, 3)),
+    ),
     "backprop": (dict(steps=20, hidden=8), {}),
     "batchnorm": (dict(steps=3), dict(LAYERS=3, RATES=(0.1, 0.3))),
     "bayes": (dict(steps=12), dict(pictures=lambda *given: None, CELLS=50)),
     "belief_net": (dict(steps=3), dict(pictures=lambda *given: None)),
     "class_activation": (dict(steps=6, quick=True), dict(pictures=lambda *given: None, CANVASES=40, BOXED=20)),
+    "beta_vae": (
+        dict(steps=3, hidden=4, betas="1,2"),
+        dict(pictures=lambda *given: None, TRAIN=80, TEST=60, VOTES=10, PAIRS=2),
+    ),
     "cnn": (dict(steps=2, compact=True), {}),
+    "convolutional_autoencoder": (dict(data="digits", steps=3, code=4), dict(pictures=lambda *given: None)),
     "dcgan": (dict(steps=3), dict(JUDGE=3)),
     "decision_rules": (dict(steps=3, examples=20), {}),
+    "deep_autoencoder": (
+        dict(greedy=3, steps=2, code=3),
+        dict(FULL=dict(hidden=(6, 4), greedy=3, steps=2, lr=1e-3, map=2, fitted=100, shown=20)),
+    ),
+    "deep_belief_net": (
+        dict(greedy=4, steps=2),
+        dict(FULL=dict(few=3, first=20, second=20, chain=3, path=5, bounded=20), draw=lambda *given: None),
+    ),
+    "denoising": (
+        dict(data="digits", steps=3, hidden=6),
+        dict(pictures=lambda *given: None, windows=lambda n, seed: np.ones((20, 256)), robustness=lambda *given: 0.0),
+    ),
+    "denoising_chain": (
+        dict(steps=3, hidden=6, walks=2, length=30),
+        dict(pictures=lambda *given: None, judge_of_digits=lambda: lambda x: np.log(np.full((len(x), 10), 0.1))),
+    ),
     "divergences": (
         dict(steps=3),
         dict(pictures=lambda *given: None, from_scipy=lambda n: [0.0], from_closed_forms=lambda: {"KL": 0.0}),
@@ -39,6 +73,7 @@ SMALL = {  # options of `main`, and constants of the module
     "gan2d": (dict(steps=3, quick=True), {}),
     "gan_mixture": (dict(turns=2, members=2), {}),
     "gaussian": (dict(steps=3), dict(pictures=lambda *given: None)),
+    "gaussian_rbm": (dict(steps=3, hidden=6), dict(SHORT=8, FEW=3)),
     "generative_classifiers": (dict(steps=3), dict(pictures=lambda *given: None)),
     "gmm": (dict(points=60, steps=3), dict(pictures=lambda *given: None, smallest_rise=lambda problems: 0.0)),
     "hmm": (dict(games=4, throws=30, starts=2, steps=3), dict(pictures=lambda *given: None)),
@@ -61,6 +96,7 @@ SMALL = {  # options of `main`, and constants of the module
         dict(data="digits", steps=2, hidden=4),
         dict(pictures=lambda *given: None, slopes=lambda: {"none": 0.0}),
     ),
+    "inverse_graphics": (dict(steps=3, hidden=4), dict(GROUPS=8, TEST=250)),
     "inverse_transform": (dict(steps=3), dict(pictures=lambda *given: None, N=500)),
     "k_means": (
         dict(clusters=3, steps=3),
@@ -84,6 +120,7 @@ SMALL = {  # options of `main`, and constants of the module
         ),
     ),
     "pca": (dict(steps=3, components=4), dict(pictures=lambda *given: None, deviation=lambda: 0.0)),
+    "perceptual": (dict(steps=2, hidden=4, lessons=2), dict(pictures=lambda *given: None, IMAGES=(100, 60))),
     "perceptron": (dict(steps=3, points=20), dict(GAPS=(0.3,), PAIRS=((0, 1),))),
     "rbm": (dict(steps=5, hidden=8), dict(FULL=dict(few=4, chain=3, path=10, digits=30, stripes=30))),
     "residual": (dict(steps=3), dict(LAYERS=3, DEPTHS=(2,))),
@@ -93,6 +130,7 @@ SMALL = {  # options of `main`, and constants of the module
         dict(patches=40, atoms=6, steps=3),
         dict(pictures=lambda *given: None, ratios=lambda starts, n: [1.0], excess=lambda: 0.0),
     ),
+    "stacked_autoencoder": (dict(steps=2, tune=2, units=6, layers=2), {}),
     "vae": (dict(steps=10, hidden=8, importance=3), {}),
     "wide_net": (dict(steps=3, width=8), dict(FEW=20, LONG=20)),
 }

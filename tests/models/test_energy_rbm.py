@@ -242,6 +242,36 @@ def test_learning_raises_the_exact_likelihood(options):
     assert -2 * np.log(2) - 0.5 < model.log_prob(bars).mean() < -2 * np.log(2)  # four images of one quarter each
 
 
+def test_gibbs_steps_may_change_from_update_to_update(tmp_path):
+    """And go on where they were, if the run is resumed."""
+    asked = []
+
+    def rising(t):
+        asked.append(t)
+        return 1 + t
+
+    model = RBM(N, M, k=rising, rng=tg.random.Generator(0))
+    chain, steps = model.chain, []
+    model.chain = lambda p_h, n, rng: steps.append(n) or chain(p_h, n, rng)
+    model.fit(V, steps=3, run=Run(tmp_path / "run", quiet=True))
+    assert asked == [0, 1, 2] and steps == [1, 2, 3]
+    other = RBM(N, M, k=rising, rng=tg.random.Generator(1))
+    other.fit(V, steps=5, run=Run.resume(tmp_path / "run", quiet=True))
+    assert asked == [0, 1, 2, 3, 4]
+
+
+def test_dead_units_and_chains_that_left_the_data_are_seen():
+    model = RBM(N, 4, rng=tg.random.Generator(0)).to(dtype="float64")
+    model.weight.assign(np.array([[9.0, 0, 0, 0]] + [[0.0] * 4] * 3))
+    model.hidden_bias.assign([-4.5, -8.0, 8.0, -1.0])  # one that sees, one never on, one always on, one that is deaf
+    found = model.diagnose(V, steps=1, rng=tg.random.Generator(1))
+    assert (found["dead"], found["never on"], found["largest weight"]) == (3, 2, 9.0)
+    model.weight.assign(np.zeros((N, 4)))
+    model.visible_bias.assign(np.full(N, -3.0))  # F of white is 3 N above that of black, where the chains are
+    found = model.diagnose(np.ones((500, N)), steps=1, rng=tg.random.Generator(1))
+    assert found["chains below"] == pytest.approx(3 * N * scipy.special.expit(3), abs=0.2)
+
+
 def test_grey_levels_are_drawn_anew_for_each_minibatch():
     grey = np.full((3, N), 0.3)
     model = RBM(N, M, lr=0.05, rng=tg.random.Generator(0))

@@ -177,6 +177,12 @@ def log_partition(rbm: RBM, *, chains: int = 100, temperatures: int = 10_000, me
     betas = inverse_temperatures(temperatures)
     if chains < 1:
         raise ValueError(f"log_partition: chains is {chains!r}; one at least is wanted")
+    if not rbm.binary_visible:
+        raise ValueError(f"log_partition: a {type(rbm).__name__} has real visible units; binary ones are wanted, since "
+                         "the path is of such machines (with few hidden units, its own log_z is exact)")  # fmt: skip
+    if type(rbm).hidden_mean is not RBM.hidden_mean:
+        raise ValueError(f"log_partition: a {type(rbm).__name__} has hidden units of its own kind; binary ones are "
+                         "wanted, since the path is of such machines")  # fmt: skip
     W, b, c = (p.data for p in (rbm.weight, rbm.visible_bias, rbm.hidden_bias))
     rng = Generator(device=rbm.weight.device) if rng is None else rng
     base = 0 * b if mean is None else log_odds(rbm.checked(backend.asarray(mean)[None])[0])  # (n,)

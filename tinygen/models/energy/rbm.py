@@ -52,9 +52,11 @@ $$ \Delta W = \eta\, (v\, p^\top - \tilde v\, \tilde p^\top), \qquad
 
 This is a step down the gradient of $F(v) - F(\tilde v)$ with $\tilde v$ held fixed. It is not the gradient (8): the
 chain has not had the time to go where the model is wrong far from the data. More steps are less biased. With
-few, the likelihood may rise and then fall again (Fischer and Igel 2010; the demo shows it on bars and stripes),
-while the reconstructions keep getting better. In (10) S3 has draws $h$ in place of the probabilities $p$; these
-have the same mean and less noise. The chain itself must draw, or the hidden units would pass on more than a bit each.
+few, the likelihood may rise and then fall again (Fischer and Igel 2010; the demo shows it on bars and stripes, and
+its table on MNIST), while the reconstructions keep getting better. As the weights grow, chains forget more slowly,
+so that $k$ should grow too: Salakhutdinov and Murray (2008) let it rise to 25 while learning (here `k` may be a
+function of the update's number). In (10) S3 has draws $h$ in place of the probabilities $p$; these have the same mean
+and less noise. The chain itself must draw, or the hidden units would pass on more than a bit each.
 
 **Persistent chains** (Younes 1989; Tieleman 2008). The parameters move little in one update, so a chain need not
 start anew. A set of *fantasy particles* takes the place of $\tilde v$ in (10), each update moves them on by
@@ -65,6 +67,11 @@ that they keep up; where they do not, the model raises the energy of places that
 $\bar v_j$ over the data: Hinton (2012) starts there, so that the hidden units need not learn it:
 
 $$ b_j = \log \frac{\bar v_j}{1 - \bar v_j}. \tag{11} $$
+
+**What may go wrong**, and `diagnose` tells. A hidden unit whose $p_i$ hardly differs from image to image is *dead*: it
+adds to a bias, and no more. And chains that run long may end in places of much lower free energy than the data's: then
+learning by short chains has never been there to raise it. (Had it reached the maximum, the mean energy would be
+the same over the data and over the model, by (8) and since (1) is linear in the parameters.)
 
 Misprints in S3: it writes $\log L(\theta|v) = p(v|\theta)$ for $\log p(v|\theta)$, and weighs the data term of (8) by
 $p(h, v)$, which is $p(h|v)$. With $W$ visible × hidden, its $w_{ij}$ in (3) and (4) is $W_{ji}$.
@@ -79,7 +86,7 @@ $k, \eta$ : `k`, `optimizer.lr`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -95,6 +102,7 @@ from tinygen.runs import Run
 
 MOST_UNITS = 22  # in a row whose configurations are gone through: four million
 CACHED = 2**14  # numbers in an array of a long sum, so that it stays in the cache
+DEAD = 0.05  # a hidden unit whose probability differs by less over all images tells them not apart
 
 # ---- the equations --------------------------------------------------------------------------------------
 
@@ -183,13 +191,14 @@ def log_odds(mean, floor: float = 1e-3):
 class RBM(Model):
     r"""A restricted Boltzmann machine of units that are 0 or 1.
 
-    Learning and sampling touch the units only through `hidden_mean`, `visible_mean`, `draw_hidden` and
-    `draw_visible`; a machine with other units writes its own, and its own `free_energy`.
+    Learning and sampling touch the units only through `hidden_mean`, `visible_mean`, `draw_hidden`, `draw_visible` and
+    `noise`; a machine with other units writes its own, and its own `free_energy` and `gradients`
+    (`gaussian_rbm` does).
 
     Parameters
     ----------
     n_visible, n_hidden : $n$ and $m$
-    k : Gibbs steps in an update
+    k : Gibbs steps in an update, or a function that gives them for the update's number (from 0), so that they may rise
     particles : how many fantasy particles go on from update to update; 0 starts each chain at the data (CD-$k$)
     lr, momentum : of the stochastic gradient ascent
     schedule : the factor of `lr` as a function of the update's number, such as `optim.schedules.Cosine(1000)`
@@ -207,14 +216,15 @@ class RBM(Model):
     """
 
     particles: tg.Tensor | None
+    binary_visible = True
 
-    def __init__(self, n_visible: int, n_hidden: int, *, k: int = 1, particles: int = 0, lr: float = 0.05,
-                 momentum: float = 0.0, weight_decay: float = 0.0, schedule: Any = None,
+    def __init__(self, n_visible: int, n_hidden: int, *, k: int | Callable[[int], int] = 1, particles: int = 0,
+                 lr: float = 0.05, momentum: float = 0.0, weight_decay: float = 0.0, schedule: Any = None,
                  rng: Generator | None = None):  # fmt: skip
         if n_visible < 1 or n_hidden < 1:
             raise ValueError(f"{type(self).__name__}: a unit at least in each row is wanted, got {n_visible} visible "
                              f"and {n_hidden} hidden")  # fmt: skip
-        if k < 1 or particles < 0:
+        if (not callable(k) and k < 1) or particles < 0:
             raise ValueError(f"{type(self).__name__}: k is {k!r} and particles {particles!r}; at least one Gibbs step "
                              "and no fewer than 0 particles are wanted")  # fmt: skip
         if not weight_decay >= 0:
@@ -225,7 +235,7 @@ class RBM(Model):
         self.weight = tg.tensor(self.rng.normal((n_visible, n_hidden), std=0.01), requires_grad=True)
         self.visible_bias = tg.zeros(n_visible, requires_grad=True, device=device)
         self.hidden_bias = tg.zeros(n_hidden, requires_grad=True, device=device)
-        fantasies = tg.tensor(self.rng.bernoulli(0.5, (particles, n_visible))) if particles else None
+        fantasies = tg.tensor(self.noise(particles, self.rng)) if particles else None
         self.register_buffer("particles", fantasies)
         self.optimizer = optim.SGD(self.parameters(), lr, momentum=momentum)
         self.schedule = optim.Schedule(self.optimizer, schedule or optim.schedules.Constant())
@@ -248,6 +258,10 @@ class RBM(Model):
         r"""$v$ from $p(v|h)$ with this mean: (b, n) to (b, n)."""
         return rng.bernoulli(mean, dtype=mean.dtype)
 
+    def noise(self, n: int, rng: Generator):
+        r"""Where chains start that know of no data, coin flips: (n, n_visible)."""
+        return rng.bernoulli(0.5, (n, self.n_visible), dtype=self.weight.dtype)
+
     def chain(self, p_h, steps: int, rng: Generator) -> tuple[Any, Any]:
         r"""Gibbs steps from where the hidden units have mean `p_h`: (b, m) to $\tilde v$ (b, n), $\tilde p$ (b, m)."""
         for _ in range(steps):
@@ -268,16 +282,20 @@ class RBM(Model):
         """
         p_h = self.hidden_mean(v)
         start = p_h if self.particles is None else self.hidden_mean(self.particles.data)
-        v_model, p_model = self.chain(start, self.k, self.rng)
+        v_model, p_model = self.chain(start, self.k(self.schedule.t) if callable(self.k) else self.k, self.rng)
         if self.particles is not None:
             self.particles.assign(v_model)
-        g_W, g_b, g_c = contrastive_gradient(v, p_h, v_model, p_model, out=self._memory())
+        g_W, g_b, *others = self.gradients(v, p_h, v_model, p_model)
         if self.weight_decay:  # the optimiser's own would pull at the biases too
             g_W += self.weight_decay * self.weight.data
-        self.optimizer.step([g_W, g_b, g_c])
+        self.optimizer.step([g_W, g_b, *others])
         self.schedule.step()
         parts = {"gap": abs(g_b).mean()}
         return parts if self.particles is not None else {**parts, "error": abs(v - v_model).mean()}
+
+    def gradients(self, v, p_h, v_model, p_model) -> tuple[Any, ...]:
+        r"""(10): $-\Delta / \eta$ by each of `parameters()`, in their order, from the data and from the chains."""
+        return contrastive_gradient(v, p_h, v_model, p_model, out=self._memory())
 
     def _memory(self):
         """Memory for the gradient by $W$, used again: a new array of this size costs page faults (`benchmarks/rbm`)."""
@@ -307,16 +325,15 @@ class RBM(Model):
     # ---- what it can do ----
 
     def sample(self, n: int, *, steps: int = 500, rng: Generator | None = None) -> np.ndarray:
-        """New images (n, n_visible) of zeros and ones: where chains from coin flips are after so many Gibbs steps."""
+        """New images (n, n_visible): where chains from `noise` are after so many Gibbs steps."""
         rng = self._generator(rng)
-        coins = rng.bernoulli(0.5, (n, self.n_visible), dtype=self.weight.dtype)
-        return self.gibbs(coins, steps=steps, rng=rng)
+        return self.gibbs(self.noise(n, rng), steps=steps, rng=rng)
 
     def sample_exactly(self, n: int, *, rng: Generator | None = None) -> np.ndarray:
         """New images (n, n_visible) without a chain: h by its probability, which (7) gives, then v by (4)."""
         self._enumerable(self.n_hidden, "sample_exactly", "sample draws by chains")
         rng = self._generator(rng)
-        h = binary(rng.categorical(log_masses(*self._in_double()), shape=n), self.n_hidden, self.weight.dtype)
+        h = binary(rng.categorical(self.hidden_masses(), shape=n), self.n_hidden, self.weight.dtype)
         return backend.to_numpy(self.draw_visible(self.visible_mean(h), rng))
 
     def gibbs(self, x: np.ndarray, *, steps: int = 1, rng: Generator | None = None) -> np.ndarray:
@@ -340,6 +357,28 @@ class RBM(Model):
         parts = [free_energy(v, *parameters) for v in in_order(self.checked(x), 1024)]
         return np.concatenate([backend.to_numpy(part) for part in parts])
 
+    def diagnose(self, x: np.ndarray, *, steps: int = 100, rng: Generator | None = None) -> dict[str, float]:
+        """Whether learning has gone wrong, by images (rows, n) and by as many chains of so many Gibbs steps.
+
+        Returns
+        -------
+        dict
+            "dead", how many hidden units have a probability (3) that differs by less than `DEAD` over all images, so
+            that they say the same of each; "never on", how many of these have one below a half; "largest weight"; and
+            "chains below", the mean free energy of the images less that of the chains, in nats. Chains that lie far
+            below are in places which the model has come to prefer to the data. Weights that have exploded show as
+            numbers that are not finite.
+        """
+        p = self.transform(x)  # (rows, m)
+        dead = np.ptp(p, axis=0) < DEAD
+        free = [self.free_energy(v).mean() for v in (x, self.sample(len(x), steps=steps, rng=rng))]
+        return {
+            "dead": int(dead.sum()),
+            "never on": int((p.mean(axis=0) < 0.5)[dead].sum()),
+            "largest weight": float(abs(self.weight.data).max()),
+            "chains below": float(free[0] - free[1]),
+        }
+
     def log_z(self) -> float:
         r"""$\log Z$ by (7), exact, in float64; with a long shorter row it is refused."""
         self._enumerable(min(self.n_visible, self.n_hidden), "log_z",
@@ -350,6 +389,10 @@ class RBM(Model):
         r"""$\log p(v)$ by (6): (b, n) to (b,), in nats; with the exact $\log Z$, or with one that is given."""
         free = self.free_energy(x)  # checks x before the long sum
         return -free - (self.log_z() if log_z is None else log_z)
+
+    def hidden_masses(self):
+        r"""$-F'(h)$ of every hidden configuration, raw (2^m,), in float64: $\log p(h) + \log Z$."""
+        return log_masses(*self._in_double())
 
     def _in_double(self) -> list[Any]:
         """W, b and c in float64."""
@@ -371,7 +414,13 @@ class RBM(Model):
         if x.ndim != 2 or x.shape[1] != self.n_visible:
             raise ValueError(f"{name}: x has shape {x.shape}; rows of {self.n_visible} pixels are wanted "
                              f"(x.reshape(len(x), -1) flattens images)")  # fmt: skip
-        if not (len(x) and 0 <= float(x.min()) and float(x.max()) <= 1):
-            found = f"values from {float(x.min()):.4g} to {float(x.max()):.4g}" if len(x) else "no rows"
-            raise ValueError(f"{name}: x has {found}; pixels in [0, 1] are wanted")
+        if not len(x):
+            raise ValueError(f"{name}: x has no rows; one image at least is wanted")
+        self._require_range(x)
         return x
+
+    def _require_range(self, x) -> None:
+        """Refuse values that the visible units cannot take."""
+        if not (0 <= float(x.min()) and float(x.max()) <= 1):
+            raise ValueError(f"{type(self).__name__}: x has values from {float(x.min()):.4g} to {float(x.max()):.4g}; "
+                             "pixels in [0, 1] are wanted")  # fmt: skip

@@ -5,9 +5,20 @@ autoencoder, a stack of Boltzmann machines) has features that may serve a classi
 
 $$ \ell(x) = W^\top f(x) + b, \tag{1} $$
 
-with logits $\ell$ and the classes' probabilities $\mathrm{softmax}(\ell)$. Then either only $W$ and $b$ learn and $f$
-stays as it is ($f$ is a *feature extractor*), or everything learns, and what $f$ had learnt before is where its
-weights start (*pre-training*, *fine-tuning*, *transfer*).
+with logits $\ell$ and the classes' probabilities $\mathrm{softmax}(\ell)$, and go down on the cross-entropy. There are
+two ways to do so.
+
+*Frozen.* Only $W$ and $b$ learn, and $f$ stays as it is, a *feature extractor* (S1's second way). This is softmax
+regression on $f(x)$: a convex problem, with one answer wherever it starts from, and few weights, which matters where
+labels are few. The features of the training set could be computed once and kept. Nothing may move in $f$: its weights
+get no gradient, and it is never in training, since dropout in it would strike out features, and batch normalisation
+would go on to collect means.
+
+*Fine-tuned.* Everything learns, and what $f$ had learnt before is where its weights start: *pre-training* (S1's third
+way; S3, "Network Initialization"), or, if it learnt from data of another kind, *transfer*. The loss knows
+nothing of where the descent began, but the descent ends near a minimum that the start has chosen, and with few labels
+there are many that fit all of them and differ on new examples. At first $W$ is random, and what it sends back to $f$ is
+noise: a large rate would wipe out in a few steps what was to be used.
 
 $f$ is given, not made here: it may come from any chapter.
 
