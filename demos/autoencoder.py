@@ -50,9 +50,9 @@ def main(*, data="mnist", code=16, hidden=256, steps=3000, device="cpu", seed=0,
         ae = nonlinear(run, x, code, **options)
         others = {"squared error": nonlinear(run.part("squared"), x, code, loss="squared", **options)}
         maps = {"2 numbers": nonlinear(run.part("map"), x, 2, **options)}
-        planes = {n: PCA(x[0].size, n).fit(flat(x)) for n in (2, code)}
-        linear, found = looked_at(run.part("linear"), steps=LINEAR["steps"] // (4 if quick else 1), device=device,
-                                  seed=seed)  # fmt: skip
+        planes = {n: PCA(x[0].size, n).fit(flat(x[:10_000])) for n in (2, code)}
+        pace = dict(steps=1000, batch_size=400) if quick else dict(steps=LINEAR["steps"])
+        linear, found = looked_at(run.part("linear"), **pace, device=device, seed=seed)
         copies = copying(WIDTHS[::3] if quick else WIDTHS, steps=300 if quick else 1500, device=device, seed=seed)
     scores = judged(ae, others["squared error"], planes[code], x_test) | {
         **found, "copy": copies["digits"][-1],

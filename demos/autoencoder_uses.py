@@ -71,7 +71,7 @@ def main(*, data="digits", code=0, steps=0, seeds=SEEDS, device="cpu", seed=0, q
         flat = trained(run.part("map"), x, data, steps, code=2, device=device, seed=seed)
         few = {n: with_few_labels(ae, parts, n, seeds, SIZES[data]["tune"]) for n in counts}
         heaps = clusters(ae, x_test, y_test, seed)
-        rolls = unroll(run, steps=ROLL_STEPS // (2 if quick else 1), device=device, seed=seed)
+        rolls = unroll(run, steps=ROLL_STEPS // (3 if quick else 1), device=device, seed=seed)
     pictures(run, ae, flat, few, heaps, rolls, parts)
     scores = {f"{name}, {counts[-1]} labels a class": float(np.mean(v)) for name, v in few[counts[-1]].items()}
     scores |= {f"precision at 10 of {name}": v for name, v in found_precision(ae, x, y, x_test, y_test).items()}
@@ -134,7 +134,8 @@ def on_top(ae, trunk, x, n_classes, *, seed, **options):
     if trunk == "pixels":
         encoder, width = nn.Identity(), sizes[0]
     model = FineTuned(encoder, sizes[0], width, n_classes, rng=rng, **options)
-    model.out.weight.assign(np.zeros(model.out.weight.shape, np.float32))  # at first nothing is sent back into f
+    if trunk != "random":  # what has learnt is sent nothing back at first; random weights do better without
+        model.out.weight.assign(np.zeros(model.out.weight.shape, np.float32))
     return model
 
 

@@ -319,8 +319,9 @@ def learning(paths):
         whole = len(step) // width * width
         right.semilogy(step[:whole].reshape(-1, width).mean(1), columns["loss"][:whole].reshape(-1, width).mean(1),
                        color=STARTS[name], label=name)  # fmt: skip
-    left.yaxis.set_major_formatter("{x:g}")
-    left.yaxis.set_minor_formatter("{x:g}")
+    for axes in (left, right):
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
     left.set(xlabel="step", ylabel="wrong on the test set (%)", title="The same network, the same fine-tuning")
     right.set(xlabel="step", ylabel="cross-entropy (nats), with dropout", title="Training loss")
     left.legend()

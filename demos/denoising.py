@@ -66,6 +66,8 @@ def main(*, data="mnist", steps=2000, hidden=500, device="cpu", seed=0, quick=Fa
     print(f"arrows in the plane: {scores['arrows']:.2%} of their squared length is wrong")
     print("noisy test images, class of the nearest training code right: "
           f"{codes['noise']:.1%}; if the autoencoder has never seen noise: {codes['nothing']:.1%}")  # fmt: skip
+    print("units of the code that no test image makes answer: "
+          + ", ".join(f"{kind} {silent(model, test):.0%}" for kind, model in models.items()))  # fmt: skip
     pictures(run, models, (x, test), damaged, restored, side, (listener, notes, heard), arrows, seed)
     print(f"pictures and sounds in {run.folder}")
     return {**scores, "code of noisy images": codes["noise"], "the same without noise": codes["nothing"]}
@@ -118,6 +120,11 @@ def robustness(model, x, y, test, y_test, damaged, n=5000):
     """How often the nearest code of n clean training images has the class of a damaged test image."""
     nearest, _ = metrics.nearest(model.transform(damaged), model.transform(x[:n]))
     return float(np.mean(y[:n][nearest[:, 0]] == y_test))
+
+
+def silent(model, x):
+    """The share of the code's units that are 0 for all of these images: dead, if it stays so."""
+    return float(np.mean(~model.transform(x).any(0)))
 
 
 # ---- sounds and points ----------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ WALK = (1, 10, 500)  # Gibbs steps after which a chain is shown
 SHORT = 2000  # updates of a small machine
 
 
-def main(*, steps=20_000, hidden=100, k=1, particles=100, std=0.5, lr=0.005, momentum=0.5, device="cpu", seed=0,
+def main(*, steps=8000, hidden=100, k=1, particles=100, std=0.5, lr=0.005, momentum=0.5, device="cpu", seed=0,
          quick=False, out="runs_out/gaussian_rbm", resume=None):  # fmt: skip
     """Train a Gaussian restricted Boltzmann machine on patches of faces, and draw what it has learnt.
 

@@ -172,7 +172,7 @@ def pictures(run, models, eyes, x, labels, found):
     drawn = [model.sample(30, rng=tg.random.Generator(3, device=str(model.rng.device))) for model in models.values()]
     names = [name for name in models for _ in range(2)]
     run.save_figure("samples.png", grid(drawn, 15, row_names=names, title="Drawn from the prior"))
-    ways = {"test image": x, **{name: model.reconstruct(x[:1]) for name, model in models.items()}}
+    ways = {"test image": x[8:9], **{name: model.reconstruct(x[8:9]) for name, model in models.items()}}
     run.save_figure("features.png", seen(eyes, {name: part[0] for name, part in ways.items()}))
     run.save_figure("blur.png", blur(eyes, x[labels == 1][0]))
     run.save_figure("sharpness.png", sharpnesses(models, x, found))
@@ -192,7 +192,7 @@ def seen(eyes, shown):
     axes = made.subplots(len(shown), 9)
     for row, (name, picture) in zip(axes, shown.items(), strict=True):
         row[0].imshow(picture.reshape(SIDE, SIDE), cmap="gray", vmin=0, vmax=1)
-        row[0].set_ylabel(name)
+        row[0].set_ylabel(name, fontsize=8)
         for one, found in zip(row[1:], maps[name], strict=True):
             one.imshow(found, cmap="viridis", vmin=0, vmax=top)
     for one in axes.flat:
@@ -216,11 +216,16 @@ def blur(eyes, picture, shift=3):
     for axes, k in zip(left.subplots(1, 5), (0, 10, 20, 30, 40), strict=True):
         axes.imshow(mixtures[k].reshape(SIDE, SIDE), cmap="gray", vmin=0, vmax=1)
         axes.set(xticks=[], yticks=[], xlabel=f"{share[k]:g}")
-    left.suptitle("The stroke is left or right, and each half of the time: what to draw?")
+    left.suptitle("The stroke is left or right, and each half of the time: what to draw?", y=0.78)
     axes = right.subplots()
     axes.plot(share, squared / squared[0], label="squared error of the pixels")
     axes.plot(share, felt / felt[0], label="features' loss")
-    axes.set(xlabel="share of the right place in the answer", ylabel="mean loss (a sharp answer: 1)", ylim=(0, None))
+    axes.set(
+        xlabel="share of the right place in the answer",
+        ylabel="mean loss (a sharp answer: 1)",
+        ylim=(0, None),
+        title="How bad is each answer?",
+    )
     axes.legend()
     return made
 

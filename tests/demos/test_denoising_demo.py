@@ -30,7 +30,8 @@ def test_it_learns_draws_writes_and_resumes(tmp_path, capsys, monkeypatch):
     pictures = {f"{name}.png" for name in ("restored", "levels", "arrows", "filters", "sound")}
     sounds = {"melody-noisy.wav", "melody-restored.wav"}
     assert {p.name for p in out.iterdir()} == pictures | sounds | PARTS | {"config.json"}
-    assert "won, in decibels" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "won, in decibels" in said and "units of the code" in said
     monkeypatch.setattr(demo, "pictures", lambda *given: None)
     assert common.command(demo.main, ["--resume", str(out)]) == scores
 
@@ -38,6 +39,14 @@ def test_it_learns_draws_writes_and_resumes(tmp_path, capsys, monkeypatch):
 def test_the_gain_is_over_the_image_as_it_is_shown():
     x, damaged = np.full((1, 4), 1.0), np.array([[3.0, 1.0, 1.0, 0.9]])
     assert demo.gain(x, damaged, np.array([[1.0, 1.0, 1.0, 0.99]])) == pytest.approx(20)
+
+
+def test_units_that_never_answer_are_counted():
+    class Codes:
+        def transform(self, x):
+            return np.array([[0, 1, 0, 0], [0, 0, 2, 0]])
+
+    assert demo.silent(Codes(), None) == 0.5
 
 
 def test_sounds_have_one_loudness():

@@ -5,6 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
+from tinygen import plot
 from tinygen.backend import cuda
 from tinygen.ledger import cards
 
@@ -119,6 +120,7 @@ SMALL = {  # options of `main`, and constants of the module
             consistency=lambda n: dict.fromkeys(("k = 5", "k = n / 5", "k = n^(1/2)", "k = the best of (5)"), [1.0]),
         ),
     ),
+    "novelty": (dict(steps=2, maps=2, symbols=4, iterations=10), dict(development=lambda *given: plot.figure(1, 1))),
     "pca": (dict(steps=3, components=4), dict(pictures=lambda *given: None, deviation=lambda: 0.0)),
     "perceptual": (dict(steps=2, hidden=4, lessons=2), dict(pictures=lambda *given: None, IMAGES=(100, 60))),
     "perceptron": (dict(steps=3, points=20), dict(GAPS=(0.3,), PAIRS=((0, 1),))),
@@ -126,6 +128,13 @@ SMALL = {  # options of `main`, and constants of the module
     "residual": (dict(steps=3), dict(LAYERS=3, DEPTHS=(2,))),
     "risk": (dict(examples=200), dict(SAMPLE=1000)),
     "softmax": (dict(steps=20), {}),
+    "sparse_autoencoder": (
+        dict(steps=2, units=20),
+        dict(
+            pieces=lambda: [np.random.default_rng(0).uniform(size=(30, 144))] * 2,
+            parts=lambda *given: plot.figure(1, 1),
+        ),
+    ),
     "sparse_coding": (
         dict(patches=40, atoms=6, steps=3),
         dict(pictures=lambda *given: None, ratios=lambda starts, n: [1.0], excess=lambda: 0.0),

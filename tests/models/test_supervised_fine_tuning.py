@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 from equations import equation
+from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 import tinygen as tg
 from tinygen import nn
 from tinygen.models.supervised import FineTuned
+from tinygen.models.supervised.dropout import Dropout
 from tinygen.optim import schedules
 from tinygen.runs import Run
 
@@ -74,8 +76,6 @@ def test_a_frozen_trunk_stays_with_its_statistics(normed):
 def test_a_frozen_trunk_is_not_in_training_while_the_classifier_is():
     """Dropout inside of it does not strike out what it gives."""
     generator = tg.random.Generator(0)
-    from tinygen.models.supervised.dropout import Dropout
-
     net = FineTuned(nn.Sequential(Dropout(0.9, rng=generator)), 6, 6, 3, frozen=True, rng=generator).train()
     np.testing.assert_array_equal(net.features(tg.tensor(X)).numpy(), X)
     assert net.training
@@ -102,7 +102,6 @@ def test_the_top_layer_of_a_frozen_trunk_is_softmax_regression():
     net = made(frozen=True, lr=0.05, schedule=schedules.Cosine(3000))
     net.fit(X, Y, steps=3000, batch_size=400, run=quiet())
     hidden = np.tanh(X @ net.trunk[0].weight.numpy().T + net.trunk[0].bias.numpy())
-    from scipy.optimize import minimize
 
     def cost(theta):
         W, b = theta[:12].reshape(3, 4), theta[12:]

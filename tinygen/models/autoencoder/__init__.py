@@ -7,8 +7,10 @@ from tinygen.models.autoencoder.markov_chain import DenoisingChain
 from tinygen.models.autoencoder.novelty import SymbolMaker
 from tinygen.models.autoencoder.sparse import SparseAutoencoder
 from tinygen.models.autoencoder.stacked import StackedAutoencoder
+from tinygen.models.autoencoder.uses import Appended, Unrolling
 
 __all__ = [
+    "Appended",
     "Autoencoder",
     "ConvolutionalAutoencoder",
     "DenoisingAutoencoder",
@@ -16,5 +18,6 @@ __all__ = [
     "SparseAutoencoder",
     "StackedAutoencoder",
     "SymbolMaker",
+    "Unrolling",
     "fully_connected",
 ]

@@ -39,8 +39,8 @@ the image costs on average, if pixel $i$ is made white with probability $x_i$. I
 $$ L(x, \hat x) = H(x) + \sum_{i=1}^{n} \mathrm{KL}(x_i \,\|\, \hat x_i) \;\ge\; H(x)
    = -\sum_{i=1}^{n} \left[ x_i \log x_i + (1 - x_i) \log (1 - x_i) \right] \tag{5} $$
 
-with KL between two coins, and the floor, the entropy of the pixels, is what a perfect copy costs. On MNIST it is most
-of the loss that is left in the end. Compare $L - H$, not $L$.
+with KL between two coins, and the floor, the entropy of the pixels, is what a perfect copy costs. On MNIST it is more
+than half of the loss that the demo ends with. Compare $L - H$, not $L$.
 
 *Saturation.* A decoder that is sure has large $|\ell_i|$. In float32 $\hat x_i$ is exactly 1 from $\ell_i = 16.7$ on,
 and (4) is infinite for a pixel that is not, if it is computed from $\hat x$. Insert the sigmoid first:

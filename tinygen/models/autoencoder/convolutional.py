@@ -35,7 +35,8 @@ $$ m(i) = \#\{ j : 0 \le j < n,\; 0 \le i + P - S j < q \}. \tag{5} $$
 
 If $S$ divides $q$ it is $q / S$ everywhere but at the border. Otherwise it alternates, say 1, 2, 1, 2 for $q = 3$ and
 $S = 2$, in both directions, and even a constant $h$ with a constant kernel becomes a checkerboard (Odena et al. 2016).
-The kernels can learn to avoid that, but they start with it. Here $q = 4$, $S = 2$, $P = 1$. (2) has no such trouble.
+The kernels can learn to avoid that, but they start with it. Here $q = 4$, $S = 2$, $P = 1$. (A pattern remains as far
+as the even and the odd entries of a kernel differ in their sums. With (2) there is none at all.)
 
 **How many weights?** A layer from $c$ channels to $c'$ with kernels of side $q$ has
 
@@ -47,12 +48,14 @@ gives the code $y$, so that it can be as short as that of any other autoencoder;
 makes maps of it.
 
 **Stacked** (Masci et al.). Layer $l$ with its way up, $g_l$, is an autoencoder of maps. Before all learn together, each
-can learn alone, from the bottom up, the others standing still: it goes down on
+can learn alone, from the bottom up, the others standing still ($g_l$ ends in a positive part, but for $l = 1$):
 
 $$ \mathcal L_l = \mathbb E\, \lVert h_{l-1} - g_l(h_l) \rVert^2, \qquad h_0 = x. \tag{7} $$
 
 (Masci's layers have no pooling or, better, one that keeps the largest of each block and sets the others to zero;
-the kernels on the way up are those of the way down, turned. Here the ways up have kernels of their own.)
+the kernels on the way up are those of the way down, turned. Here the ways up have kernels of their own.) Whether it
+pays is for the demo to say: of as many steps, those that a layer spends alone are missing at the end. There they cost
+more than they bring.
 
 Notation
 --------
@@ -202,14 +205,16 @@ class ConvolutionalAutoencoder(Autoencoder):
         super().__init__(encoder, decoder, shape, loss=loss, lr=lr, schedule=schedule, rng=rng)
 
     @property
-    def downs(self) -> list[nn.Module]:
+    def downs(self) -> list[Any]:
         """The layers on the way down, the lowest first."""
-        return list(self.encoder)[: self.n_levels]
+        layers: Any = self.encoder
+        return list(layers)[: self.n_levels]
 
     @property
-    def ups(self) -> list[nn.Module]:
+    def ups(self) -> list[Any]:
         """Their ways up, in the same order."""
-        return [layer for layer in self.decoder if isinstance(layer, Enlarged | nn.ConvTranspose2d)][::-1]
+        layers: Any = self.decoder
+        return [layer for layer in list(layers) if isinstance(layer, Enlarged | nn.ConvTranspose2d)][::-1]
 
     def level_loss(self, x, level: int):
         r"""(7) for layer `level` = 1, 2, ...: (b, *shape) to a scalar Tensor; the layers below stand still."""

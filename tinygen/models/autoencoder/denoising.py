@@ -45,8 +45,8 @@ $\nabla p_\sigma(\tilde x) = p_\sigma(\tilde x)\, (\mathbb E[x | \tilde x] - \ti
 $$ \mathbb E[x|\tilde x] = \tilde x + \sigma^2\, \nabla \log p_\sigma(\tilde x). \tag{6} $$
 
 The best denoiser goes uphill on the log-density of noisy images, by $\sigma^2$ times the slope. It holds for every $p$
-and every $\sigma$. Read from right to left it says that a network that has learnt to remove noise has learnt a density,
-without anybody's having written one down:
+and every $\sigma$. Read from right to left it says that a network that has learnt to remove noise has learnt how a
+density rises, though nobody has written one down:
 
 $$ \nabla \log p_\sigma(\tilde x) \approx \frac{r(\tilde x) - \tilde x}{\sigma^2}, \tag{7} $$
 
@@ -59,7 +59,7 @@ $$ \mathbb E[x|\tilde x] = \sum_k w_k(\tilde x)
 
 where $w_k(\tilde x)$ is the probability of component $k$ under $p_\sigma$. With one component this is Wiener's filter:
 in the direction of a principal component with variance $\lambda$ it keeps a share $\lambda / (\lambda + \sigma^2)$.
-That is the best that a *linear* denoiser can do for any $p$ with this mean and covariance.
+That is the best that a *linear* denoiser (with a constant) can do for any $p$ with this mean and covariance.
 
 **Noise as a penalty.** Why does it keep a wide code from copying? Take a linear $r(\tilde x) = W \tilde x$. Over the
 noise, the mixed term vanishes in the mean, and

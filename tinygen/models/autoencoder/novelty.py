@@ -12,9 +12,9 @@ training images should be nearly fixed, for this is what they were learnt for. B
 threshold throws away at once what the network is not yet sure of, and of noise it is sure of little; so the first few
 rounds go without it, $x^{(t+1)} = g(f(x^{(t)}))$, and leave the grey as it is.
 
-**The network** (after the paper's, with one layer less in front). A convolution gives $c$ maps of how well
-each of $c$ filters fits at each place, rectified, $a_{kp} \ge 0$ for map $k$ and place $p$; then *winners take all*. A
-filter is used once an image, where it fits best,
+**The network** (after the paper's, with one convolution in front where theirs has three). A convolution gives $c$ maps
+of how well each of $c$ filters fits at each place, rectified, $a_{kp} \ge 0$ for map $k$ and place $p$; then *winners
+take all* (Makhzani and Frey 2015). A filter is used once an image, where it fits best,
 
 $$ a'_{kp} = a_{kp}\, \mathbb 1\{ a_{kp} = \max_q a_{kq} \}, \tag{2} $$
 
@@ -27,7 +27,7 @@ transposed convolution): at pixel $r$
 
 $$ \ell_r = b + \sum_{k, p} y_{kp}\, w_k(r - p), \qquad g = \sigma(\ell). \tag{4} $$
 
-The gradient goes through the winners alone. With at most one unit in a square an image is said in about fifteen
+The gradient goes through the winners alone. Where 16 by 16 places make 16 squares, an image is said in at most 16
 strokes, so the $w_k$ have to be strokes, loops and hooks. Nothing says which strokes go together, apart from those that
 overlap within the reach of a filter. That is what lets new symbols arise, and the difference from `sparse`, whose
 units (on whole images) would be digits.

@@ -7,8 +7,8 @@ them. To the loss of an image comes a penalty on its code (S3):
 
 $$ L_{\mathrm{SAE}}(x, \hat x) = L(x, \hat x) + \lambda\, \Omega(y), \qquad y = f(x). \tag{1} $$
 
-It acts on the *activations* $y$, as opposed to the weights: a network with few weights says the same few things always,
-one with few activations has a large stock and picks from it. S3 names three penalties.
+It acts on the *activations* $y$, as opposed to the weights: the network keeps its whole stock of units, and picks a
+few from it for each image. S3 names three penalties.
 
 **The $L_1$ norm**, averaged over the images of a minibatch $i = 1, \dots, b$ and summed over the units $j$,
 
@@ -36,7 +36,8 @@ for a share $\rho$ of the images, say 5 %. How often it is, over the minibatch, 
 and the penalty is how far a coin with $\hat\rho_j$ is from one with $\rho$:
 
 $$ \Omega_{\mathrm{KL}}(y) = \sum_{j=1}^{d} \mathrm{KL}(\rho \,\|\, \hat\rho_j)
-   = \sum_{j=1}^{d} \rho \log \frac{\rho}{\hat\rho_j} + (1 - \rho) \log \frac{1 - \rho}{1 - \hat\rho_j}. \tag{5} $$
+   = \sum_{j=1}^{d} \left[ \rho \log \frac{\rho}{\hat\rho_j}
+   + (1 - \rho) \log \frac{1 - \rho}{1 - \hat\rho_j} \right]. \tag{5} $$
 
 It says nothing of single images: a unit may be as loud as it likes now, if it is silent otherwise. Its slope
 
@@ -58,7 +59,9 @@ Large weights would let sigmoids switch at the least provocation. Ng adds the we
 
 $$ \kappa(w) = \frac{\frac1n \sum_i (w_i - \bar w)^4}{\big(\frac1n \sum_i (w_i - \bar w)^2\big)^2}, \tag{7} $$
 
-is 3 for Gaussian noise, less for a slope or a blob as large as the picture, and more for a stroke.
+is 3 for Gaussian noise, less for a slope or a blob as large as the picture, and more for a thin stroke on a grey
+ground. It does not see everything: a broad stroke between dark margins, such as $L_1$ finds, has less than 3, and a few
+scattered points have as much as a stroke. The pictures decide.
 
 Notation
 --------

@@ -49,8 +49,9 @@ loses 4 where all at once it would have lost 1.
 
 **What option 2 has to overcome.** The gradient that reaches $W_1$ has gone back through $2L - 1$ layers,
 and each of them multiplies it by $\sigma' \le \frac14$ and by a matrix. With small weights at the start little of it
-arrives; that is why option 1 was proposed. Adam, which divides each gradient by its usual size, and activations that do
-not saturate (ReLU) have since made option 2 the usual way.
+arrives, and the first layers hardly learn: for a long time the stack answers every image with one that suits all a
+little. That is why option 1 was proposed. Activations that do not saturate (ReLU), layers that are normalised, and
+optimisers that divide each gradient by its usual size (Adam) have since made option 2 the usual way.
 
 **What the stack is for** (S3, "Network Initialization"). The decoders are thrown away, a layer of classes is put on
 top of $f_L \circ \dots \circ f_1$, and all of it learns from labels (`supervised/fine_tuning.py`). Vincent et al. find

@@ -6,9 +6,9 @@ label, and the question is whether $f(x)$ serves better than $x$. This chapter s
 **With labels** (S1), of which there are few, in three ways:
 
 1. *Append the code to the input.* A classifier is given both,
-   $$ a(x) = (x,\; s f(x)), \tag{1} $$
-   with a factor $s$ that brings codes to the scale of the pixels. It can lose nothing by that, unless the labels are so
-   few that it is led astray by more features.
+   $$ a(x) = (x,\; \alpha f(x)), \tag{1} $$
+   with a factor $\alpha$ that brings codes to the scale of the pixels. It can lose nothing by that, unless the labels
+   are so few that it is led astray by more features.
 2. *Put a classifier on top of the encoder*, which stays as it is: only the new layer learns.
 3. *Use it to pre-train a network*: the same, but everything learns, and starts where the autoencoder left off. The new
    layer sends a large, random gradient through $f$ at first; a small rate keeps what was learnt.
@@ -40,7 +40,7 @@ $$ \mathrm{ARI} = \frac{S - E}{\frac12 (A + B) - E}, \qquad E = \frac{AB}{\binom
 is 1 where heaps are classes, and 0 on average where labels are dealt out at random, since $E$ is what $S$ then is on
 average.
 
-**Drawing a map** (S3: "nonlinear PCA generalization"). A code of two numbers is a place on a map. A map must tell two
+**Drawing a map** (S3: "nonlinear PCA generalization"). A code of two numbers is a place on a map. A map can tell two
 kinds of lies: neighbours on the map that are none in truth, and neighbours in truth that lie far apart on the map. Let
 $r(i, j)$ be the rank of $x_j$ among the others by distance from $x_i$ (1 is the nearest), and $U_k(i)$ those of the $k$
 nearest on the map that are not among the $k$ nearest in truth. *Trustworthiness* (Venna and Kaski 2001) is
@@ -66,11 +66,12 @@ $$ \rho = \mathrm{corr}\bigl(\mathrm{rank}\, d_{ij},\; \mathrm{rank}\, D_{ij}\bi
 is 1 where near and far are the same for map and ant. For the roll, "in truth" in (6) means in $(s, h)$ too: the points
 of the next winding are near in space, but not on the roll.
 
-A loss of reconstruction alone does not ask for more than a map without tears. Where the first descent lays the plane in
-which the points spread most, there the roll stays a spiral, drawn as a band, or is cut into pieces that lie in any
-order: the decoder has weights enough to sew them together. To have it flat one must say so. The ant's distances are not
-known, but near points are as far apart for the ant as in space. Link each point with its $k$ nearest, and add up along
-the links (Tenenbaum, de Silva and Langford 2000):
+A loss of reconstruction alone does not ask for any of this. At first the code is about the plane in which the points
+spread most, as that of PCA, where windings lie on one another or the roll is a spiral seen from the side. From there
+descent finds its way to a local minimum: parts of the windings stay on one another, or the roll is cut into pieces
+which the decoder sews together again. To have it flat one must say so. The ant's distances are not known, but near
+points are as far apart for the ant as in space. Link each point with its $k$ nearest, and add up along the links
+(Tenenbaum, de Silva and Langford 2000):
 
 $$ \hat D_{ij} = \min_{i = i_0, i_1, \dots, i_m = j} \sum_{l=1}^{m} \lVert x_{i_l} - x_{i_{l-1}} \rVert
    \qquad \text{over ways along links.} \tag{9} $$
@@ -84,17 +85,18 @@ apart into islands.
 
 Notation
 --------
-$f, s$ : `encoder`, `scale`
+$f, \alpha$ : `encoder`, `scale`
 $d, \mathcal N_k$ : distances and numbers that `similar` gives
 $c$ : `labels`, (n,)
 $n_{kc}$ : `contingency`, (heaps, classes)
 $r(i, j)$ : `ranks[i, j]`
 $\hat D, \lambda$ : `graph_distances(x, k)`, (n, n); `weight`
-$t, h$ : the place on the roll that `data.load("swiss_roll")` tells as attributes, `place`, (n, 2)
+$t, h, s$ : the place on the roll that `data.load("swiss_roll")` tells as attributes, `place`, (n, 2); `unrolled(place)`
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 import numpy as np
@@ -106,6 +108,7 @@ from scipy.stats import spearmanr
 import tinygen as tg
 from tinygen import nn
 from tinygen.backend import arrays as backend
+from tinygen.backend.random import Generator
 from tinygen.metrics import nearest
 from tinygen.models.autoencoder.autoencoder import Autoencoder
 from tinygen.runs import Run
@@ -119,12 +122,12 @@ def append(x, y, scale: float = 1.0):
 
 
 class Appended(nn.Module):
-    """(1) for an encoder that stays as it is: a trunk for a classifier.
+    r"""(1), as a trunk for a classifier.
 
     Parameters
     ----------
     encoder : a Module from (b, n) to (b, d)
-    scale : $s$
+    scale : $\alpha$
 
     Examples
     --------
@@ -259,7 +262,8 @@ class Unrolling(Autoencoder):
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, shape: int, *, weight: float = 1.0, links: int = 8,
-                 lr: float = 1e-3, schedule=None, rng=None):  # fmt: skip
+                 lr: float = 1e-3, schedule: Callable[[int], float] | None = None,
+                 rng: Generator | None = None):  # fmt: skip
         super().__init__(encoder, decoder, shape, lr=lr, schedule=schedule, rng=rng)
         self.weight, self.links, self.D = weight, links, None
 

@@ -14,8 +14,8 @@ the other units are *clamped* to their mean over the group,
 $$ z'_{ik} = \begin{cases} z_{ik}, & k \in A \\ \bar z_k = \frac1g \sum_{l=1}^{g} z_{lk}, & k \notin A.
    \end{cases} \tag{1} $$
 
-So that $z'_i$ and $z'_l$ differ in $A$ only: whatever tells the pictures of this group from each other has to go
-through the active unit. And what comes back from the loss $\ell$ to the encoder is replaced as well,
+So $z'_i$ and $z'_l$ differ in $A$ only: whatever tells the pictures of this group from each other has to go through
+the active unit. And what comes back from the loss $\ell$ to the encoder is replaced as well,
 
 $$ \text{gradient at } z_{ik} = \begin{cases} \partial \ell / \partial z'_{ik}, & k \in A \\
    c\, (z_{ik} - \bar z_k), & k \notin A. \end{cases} \tag{2} $$
@@ -30,16 +30,22 @@ $$ \ell'_i = -\log p_\theta(x_i|z'_i) + \mathrm{KL}(q_\lambda(z|x_i) \,\|\, p(z)
    + \frac c2 \sum_{k \notin A} (z_{ik} - \bar z_k)^2, \tag{3} $$
 
 summed over the group, with $\bar z_k$ held constant in $z'_i$. For the last term the mean may move along: the
-derivative of $\frac12 \sum_l (z_{lk} - \bar z_k)^2$ in $z_{ik}$ is $(z_{ik} - \bar z_k) - \frac1g \sum_l (z_{lk} - \bar
-z_k)$, and the second sum is 0. The KL is the variational autoencoder's and concerns all units; $z$ is drawn by
-reparametrisation.
+derivative of $\frac12 \sum_l (z_{lk} - \bar z_k)^2$ in $z_{ik}$ is
+$(z_{ik} - \bar z_k) - \frac1g \sum_l (z_{lk} - \bar z_k)$, and the sum is 0. The KL is the variational autoencoder's
+and concerns all units; $z$ is drawn by reparametrisation.
+
+**What is left open.** (3) only ever compares pictures of one group. So it cannot say in which direction a unit should
+count, nor that the direction be the same in all scenes. A unit may come to mean "to the left" for shapes above and "to
+the right" for shapes below; nothing but the smoothness of the networks speaks against it, and with some seeds that is
+what one gets. Such a unit moves its own factor alone, and yet its correlation with the factor over all pictures is 0.
+Two figures are needed: what moves with a unit, and what goes along with it.
 
 This is weak supervision, not none. The β-VAE (`beta_vae.py`) has to find the factors, and may find others; here they
 are pointed at. In return each unit has its name before training begins.
 
 The paper's network is convolutional and its pictures are rendered faces and chairs; ours are fully connected and
 drawn, small enough to learn in a minute. In the paper a minibatch is one group; here it is several. As in the paper,
-factors that show less need not come as often as others: the order of the groups is the data's own.
+some factors may come more often than others: which groups there are is the data's own affair.
 
 Notation
 --------

@@ -1,4 +1,4 @@
-r"""A variational autoencoder that looks through a classifier's eyes (Hou, Shen, Sun and Qiu 2017; S1, perceptual loss).
+r"""A variational autoencoder that looks through a classifier's eyes (Hou, Shen, Sun and Qiu 2016; S1, perceptual loss).
 
 What a variational autoencoder (`vae.py`) draws is blurred, and the blame lies with the way pictures are compared: pixel
 by pixel. Where a code leaves open whether an edge runs here or one pixel to the right, no picture with an edge is the
@@ -7,7 +7,7 @@ best answer. Of all pictures $u$, the mean has the least squared error,
 $$ \mathop{\mathrm{argmin}}_u\, \mathbb E \left[ \|x - u\|^2 \,\middle|\, z \right] = \mathbb E[x | z], \tag{1} $$
 
 (with the Bernoulli likelihood too), and the mean of two sharp edges is a grey band. S1 says that a loss per pixel
-"might not capture the important content". Someone who looks for strokes would sooner be shown the wrong edge than none.
+"might not capture the important content". Someone who looks for strokes would like it less.
 
 **Features.** A classifier has learnt what matters in pictures. Let $\phi_j(x)$ be what its layer $j$ finds: $C_j$ maps
 of $H_j \times W_j$ numbers, each the answer of one detector at one place. Two pictures are alike if it finds alike
@@ -16,9 +16,10 @@ things in them (S1; $y$ is the picture, $\hat y$ what was drawn),
 $$ \ell^{\phi, j}_{\mathrm{feat}}(\hat y, y)
    = \frac{1}{C_j H_j W_j} \left\| \phi_j(\hat y) - \phi_j(y) \right\|_2^2. \tag{2} $$
 
-The factor makes it a mean, so that a layer of many numbers does not drown one of few. A grey band answers to no
-detector of edges. So it differs in (2) from both of the sharp pictures which it is the mean of, since $\phi_j$ is not
-linear: the features of a mean are not the mean of the features.
+The factor makes it a mean, so that a layer of many numbers does not drown one of few. A mean of two pictures has half
+the squared error that either has as a guess for both. In (2) it has not: $\phi_j$ is not linear, the features of the
+mean are not the mean of the features, and to a detector of edges a grey band is neither one edge nor the other. The
+blurred answer loses part of its advantage (the demo measures how much), and it pays to find out where the edge is.
 
 S1 adds this to what was there, "as an additional loss", and so do we:
 
@@ -33,6 +34,8 @@ classifier's own weights stay as they are.
 What is lost: (2) is never negative, so $-\mathcal L$ is still below $\log p_\theta(x)$, but the bound on it that is
 raised is a looser one. What the model gives as its `elbo` stays that of the pixels, and should be expected to be worse.
 What is gained cannot be judged by the network whose features were used, which has been fitted to. Another one has to.
+And one more term that asks for likeness makes the KL count for less beside it, as a smaller β does (`beta_vae.py`):
+part of the gain may be that the code says more. A model whose pixels simply weigh more tells the two apart.
 
 **Sharpness** without any network: the variance of the Laplacian over the inner pixels,
 
