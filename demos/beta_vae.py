@@ -33,7 +33,7 @@ NAMES = data.drawing("shapes").names
 COLUMNS = [NAMES.index(name) for name in FACTORS]
 TRAIN, TEST = 15_000, 4000  # pictures
 VOTES, PAIRS = 300, 16  # mean differences to learn from, twice as many to judge by; pairs in each
-COLLAPSED = 0.01  # nats: an entry that costs less says nothing
+COLLAPSED = 0.05  # nats: an entry that costs less says next to nothing
 LOW, BEST, HIGH = 1.0, 4.0, 16.0  # the claims' β; LOW is the variational autoencoder
 
 

@@ -42,7 +42,7 @@ def main(*, steps=STEPS, pull=OPTIONS["pull"], beta=OPTIONS["beta"], hidden=OPTI
 
     steps: minibatches of eight groups to learn from; pull: of the clamped units towards their mean; beta: what the KL
     weighs; hidden: width of the layers; seed: from 0 the turn's unit turns one way in some places and the other way in
-    others; quick: 1200 steps
+    others; quick: 1200 steps, too few for the turn
     """
     run = open_run(locals())
     steps = min(steps, 1200) if quick else steps

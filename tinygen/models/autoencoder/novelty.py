@@ -7,10 +7,11 @@ as noise, and it draws what strokes it recognises there. Give it its own drawing
 
 $$ x^{(t+1)} = \mathbb 1\{ g(f(x^{(t)})) > \tfrac12 \}, \tag{1} $$
 
-until nothing changes any more: a *fixed point* is an image that the network takes for a drawing in good order. All
-training images should be nearly fixed, for this is what they were learnt for. But the network has room for more. The
-threshold throws away at once what the network is not yet sure of, and of noise it is sure of little; so the first few
-rounds go without it, $x^{(t+1)} = g(f(x^{(t)}))$, and leave the grey as it is.
+until nothing changes any more: a *fixed point* is an image that the network takes for a drawing in good order. (For a
+network that copies every image is one. This one cannot copy: even of a digit that it has learnt it changes nearly a
+third of the ink in the first step, towards what its strokes can say.) The threshold throws away at once what the
+network is not yet sure of, and of noise it is sure of little; so the first few rounds go without it,
+$x^{(t+1)} = g(f(x^{(t)}))$, and leave the grey as it is.
 
 **The network** (after the paper's, with one convolution in front where theirs has three). A convolution gives $c$ maps
 of how well each of $c$ filters fits at each place, rectified, $a_{kp} \ge 0$ for map $k$ and place $p$; then *winners
