@@ -74,6 +74,16 @@ def test_results_are_rendered_and_marked_when_stale(clone):
     assert "| 0.7 | met, stale |" in ledger.render(clone)
 
 
+def test_an_outcome_goes_with_its_claim(clone):
+    """When a demo makes another claim in the place of one, the old outcome is dropped; other demos' stay."""
+    list(ledger.reproduce(["F1"], demo({"score": 0.7, "long": 2}), full=True, root=clone))
+    (clone / "demos/other.py").write_text(DEMO.replace('"score"', '"other"').replace('"long"', '"longer"'))
+    list(ledger.reproduce(["F1"], demo({"score": 0.7, "other": 0.6}), root=clone))
+    (clone / "demos/toy.py").write_text(DEMO.replace('"long"', '"longest"'))
+    list(ledger.reproduce(["F1"], demo({"score": 0.8, "other": 0.6}), root=clone))
+    assert [(o["claim"], o["value"]) for o in ledger.outcomes("F1", clone)] == [("other", 0.6), ("score", 0.8)]
+
+
 def test_prose_makes_no_outcome_stale():
     """Docstrings, comments and blank lines may change; any other line, a string within it included, may not."""
     source = (

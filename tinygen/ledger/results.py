@@ -100,7 +100,7 @@ def _run(card: Card, names: list[str], module: Any, resume: bool, root: Path) ->
                        "machine": machine(), "digest": digest(card, root)}  # fmt: skip
             outcome |= {"verdict": True} if claim.verdict else {}
             for row in card.rows:
-                _write(root / "results" / f"{row}.json", outcome)
+                _write(root / "results" / f"{row}.json", outcome, card)
                 yield {"row": row, **outcome}
     (run.folder / "finished").touch()
 
@@ -139,10 +139,15 @@ class _Clock:
             temporary.write_text(json.dumps(self.spent), encoding="utf-8")
 
 
-def _write(path: Path, outcome: dict[str, Any]) -> None:
-    """Put an outcome among those of its row, in the place of an older one of the same claim."""
+def _write(path: Path, outcome: dict[str, Any], card: Card) -> None:
+    """Put an outcome among those of its row, in the place of an older one of the same claim.
+
+    Those of claims that the demo no longer makes are dropped.
+    """
     path.parent.mkdir(exist_ok=True)
-    kept = [o for o in _read(path) if o["claim"] != outcome["claim"]] + [outcome]
+    made = {claim.name for claim in card.claims} - {outcome["claim"]}
+    kept = [o for o in _read(path) if o["demo"] != card.demo and o["claim"] != outcome["claim"] or o["claim"] in made]
+    kept.append(outcome)
     with atomically(path) as temporary:
         temporary.write_text(json.dumps(sorted(kept, key=lambda o: o["claim"]), indent=2) + "\n", encoding="utf-8")
 

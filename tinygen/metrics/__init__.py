@@ -2,8 +2,8 @@
 
 `modes` counts where places are known, `histogram` compares with a known law, `inception` and `frechet` ask a
 classifier, `agreement` asks it whether what was drawn is what was wanted, `parzen` smooths samples into a density,
-`neighbours` looks for copies, `disentanglement` whether the entries of a code stand for one property each. Nothing here knows a model: what needs a network is given its answers, or a function
-that gives them.
+`neighbours` looks for copies, `disentanglement` whether the entries of a code stand for one property each. Nothing here
+knows a model: what needs a network is given its answers, or a function that gives them.
 """
 
 # ruff: noqa: I001  (imports are packed, many to a line)

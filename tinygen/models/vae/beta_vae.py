@@ -159,6 +159,7 @@ class BetaVAE(Variant):
 
     Examples
     --------
+    >>> from tinygen.runs import Run
     >>> x = tg.random.Generator(1).uniform((20, 6))
     >>> vae = BetaVAE(6, 2, beta=4.0, hidden=8, rng=tg.random.Generator(0)).fit(x, steps=3, run=Run(quiet=True))
     >>> vae.kl_by_unit(x).shape, vae.beta

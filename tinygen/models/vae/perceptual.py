@@ -116,6 +116,7 @@ class PerceptualVAE(Variant):
 
     Examples
     --------
+    >>> from tinygen.runs import Run
     >>> x = tg.random.Generator(1).uniform((20, 6))
     >>> halves = lambda x: [tg.reshape(tg.relu(x[:, :3] - x[:, 3:]), (-1, 1, 1, 3))]
     >>> vae = PerceptualVAE(6, 2, halves, hidden=8, rng=tg.random.Generator(0)).fit(x, steps=3, run=Run(quiet=True))
