@@ -76,7 +76,7 @@ def test_inverse_graphics_is_measured_and_resumes(small, tmp_path, capsys):
     scores = common.command(inverse_graphics.main, ["--steps", "5", "--hidden", "8", "--out", out])
     assert all(0 <= value <= 1 for value in scores.values())
     assert written(out) == {
-        *("groups.png", "correlations.png", "traversals.png", "moves.png", "aligned-0", "plain", "config.json")
+        *("groups.png", "correlations.png", "traversals.png", "moves.png", "aligned-1", "plain", "config.json")
     }
     assert "moving a unit changes" in capsys.readouterr().out
     assert common.command(inverse_graphics.main, ["--resume", out]) == scores
