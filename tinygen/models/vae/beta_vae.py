@@ -90,8 +90,7 @@ import numpy as np
 import tinygen as tg
 from tinygen.backend.random import Generator
 from tinygen.data import in_order
-from tinygen.models.vae.vae import log_normal
-from tinygen.models.vae.variant import Variant
+from tinygen.models.vae.vae import VAE, log_normal
 
 AT_ONCE = 200  # codes whose density is computed at a time
 
@@ -146,7 +145,7 @@ def kl_parts(z, mu, log_var) -> Parts:
 # ---- the model ------------------------------------------------------------------------------------------
 
 
-class BetaVAE(Variant):
+class BetaVAE(VAE):
     r"""A variational autoencoder whose KL weighs $\beta$ times, or is held at a budget.
 
     Parameters

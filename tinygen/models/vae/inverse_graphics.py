@@ -67,8 +67,7 @@ import tinygen as tg
 from tinygen.backend import arrays as backend
 from tinygen.backend.random import Generator
 from tinygen.data import batch
-from tinygen.models.vae.vae import kl_to_standard_normal
-from tinygen.models.vae.variant import Variant
+from tinygen.models.vae.vae import VAE, kl_to_standard_normal
 from tinygen.runs import Run
 
 # ---- the equations --------------------------------------------------------------------------------------
@@ -100,7 +99,7 @@ def encoder_gradient(gradient, z, active, pull):
 # ---- the model ------------------------------------------------------------------------------------------
 
 
-class InverseGraphics(Variant):
+class InverseGraphics(VAE):
     r"""A variational autoencoder with units for factors that it is shown one at a time.
 
     Parameters

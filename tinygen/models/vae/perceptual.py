@@ -63,7 +63,7 @@ import numpy as np
 
 import tinygen as tg
 from tinygen.backend.random import Generator
-from tinygen.models.vae.variant import Variant
+from tinygen.models.vae.vae import VAE
 
 Features = Callable[[Any], Sequence[Any]]  # pixels (b, n) to one (b, C_j, H_j, W_j) a layer
 
@@ -103,7 +103,7 @@ def sharpness(x) -> np.ndarray:
 # ---- the model ------------------------------------------------------------------------------------------
 
 
-class PerceptualVAE(Variant):
+class PerceptualVAE(VAE):
     r"""A variational autoencoder that learns by (3).
 
     Parameters

@@ -435,7 +435,9 @@ class VAE(Model):
         r"""The pixels' means, $\pi(z)$ or $u(z)$: (b, d) to (b, n)."""
         z = backend.asarray(z, self._like.dtype, self._like.device)
         if z.ndim != 2 or z.shape[1] != self.n_latent:
-            raise ValueError(f"VAE.decode: z has shape {z.shape}; rows of {self.n_latent} code entries are wanted")
+            raise ValueError(
+                f"{type(self).__name__}.decode: z has shape {z.shape}; rows of {self.n_latent} code entries are wanted"
+            )
         with tg.no_grad():
             return self.decoder.mean(tg.tensor(z)).numpy()
 
@@ -494,23 +496,26 @@ class VAE(Model):
         x, rng = self._checked(x), self._generator(rng)
         _at_least_one("samples", samples)
         with tg.no_grad():
-            parts = [importance.log_sums(self._log_weights(part, samples, at_once, rng))
+            parts = [importance.log_sums(self._in_chunks(part, samples, at_once, rng))
                      for part in in_order(x, at_once)]  # fmt: skip
         sums = np.concatenate(parts, axis=1)
         return importance.log_mean(sums, samples), importance.standard_error(sums, samples)
 
     def log_weights(self, x, rng: Generator, samples: int = 1):
         r"""(8): $\log w_j$ of so many draws for each image; (b, n) to (m, b)."""
-        q = self.encoder(x)
+        return self._log_weights(x, self.encoder(x), rng, samples)
+
+    def _log_weights(self, x, q: Diagonal | Correlated, rng: Generator, samples: int):
+        """The same, from what the encoder says of the images."""
         eps = rng.normal((samples, *q.mu.shape), dtype=q.mu.dtype)  # (m, b, d)
         z = q.draw(eps)
         return self.decoder.log_prob(x, z) + log_standard_normal(z) - q.log_prob(eps)
 
-    def _log_weights(self, x, samples: int, at_once: int, rng: Generator) -> Iterator[np.ndarray]:
-        """The same in chunks of a few draws, on the host."""
-        chunk = max(1, at_once // len(x))
+    def _in_chunks(self, x, samples: int, at_once: int, rng: Generator) -> Iterator[np.ndarray]:
+        """The same a few draws at a time, on the host."""
+        q, chunk = self.encoder(x), max(1, at_once // len(x))
         for first in range(0, samples, chunk):
-            yield self.log_weights(x, rng, min(chunk, samples - first)).numpy()
+            yield self._log_weights(x, q, rng, min(chunk, samples - first)).numpy()
 
     @property
     def _like(self) -> tg.Tensor:
@@ -525,9 +530,9 @@ class VAE(Model):
         """x as rows of pixels in the networks' dtype, on their device, or an error that says what is wrong."""
         x = backend.asarray(x, self._like.dtype, self._like.device)
         if x.ndim != 2 or x.shape[1] != self.n_pixels:
-            raise ValueError(f"VAE: x has shape {x.shape}; rows of {self.n_pixels} pixels are wanted "
+            raise ValueError(f"{type(self).__name__}: x has shape {x.shape}; rows of {self.n_pixels} pixels are wanted "
                              f"(x.reshape(len(x), -1) flattens images)")  # fmt: skip
         if not (len(x) and 0 <= float(x.min()) and float(x.max()) <= 1):
             found = f"values from {float(x.min()):.4g} to {float(x.max()):.4g}" if len(x) else "no rows"
-            raise ValueError(f"VAE: x has {found}; pixels in [0, 1] are wanted")
+            raise ValueError(f"{type(self).__name__}: x has {found}; pixels in [0, 1] are wanted")
         return x
