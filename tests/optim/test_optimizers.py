@@ -233,6 +233,17 @@ def test_a_step_leaves_the_gradient_alone_and_keeps_float32(name, options, devic
     assert all(a.dtype == np.float32 for a in optimizer.state[0].values() if hasattr(a, "dtype"))
 
 
+@each_setting
+def test_at_a_rate_of_nothing_nothing_moves(name, options, device):
+    """Where a schedule has come to its end, as `Cosine(n)` does after n steps."""
+    p = tg.tensor(START, requires_grad=True, device=device)
+    optimizer = getattr(optim, name)([p], **options)
+    optimizer.lr = 0.0
+    for _ in range(2):
+        optimizer.step([tg.ones_like(p)])
+    np.testing.assert_array_equal(p.numpy(), START)
+
+
 def test_centred_rmsprop_survives_a_constant_gradient():
     p, g = tg.tensor(START.astype(np.float32), requires_grad=True), np.full((3, 2), 0.3, np.float32)
     optimizer = optim.RMSprop([p], alpha=0.5, eps=1.0, centered=True)

@@ -79,6 +79,9 @@ class Adam(Optimizer):
         v += step  # (2)
         if self.amsgrad:
             v = xp.maximum(state["max_exp_avg_sq"], v, out=state["max_exp_avg_sq"])  # (4)
+        if not self.lr:  # a schedule has come to its end
+            step.fill(0)
+            return step
         # (3): m / ((sqrt(v) / sqrt(1 - beta2^t) + eps) (1 - beta1^t) / eta), with the numbers taken together
         scale = (1 - beta1**t) / self.lr
         xp.sqrt(v, out=step)
