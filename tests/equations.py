@@ -34,13 +34,18 @@ SEEN, LEFT_OUT = pytest.StashKey[set](), pytest.StashKey[list]()  # test files; 
 OURS = tuple(str(HERE / folder) for folder in ("tinygen", "tests", "demos"))
 
 
-def equation(what: Callable | property, *tags: int) -> pytest.MarkDecorator:
-    """Mark a test as the check of the equations with these numbers, which `what` computes."""
-    return pytest.mark.equation(what, tags)
+def equation(what: Callable | property, *tags: int, of: ModuleType | None = None) -> pytest.MarkDecorator:
+    """Mark a test as the check of the equations with these numbers, which `what` computes.
+
+    of : the chapter, if `what` stands in another file, such as a method that a model inherits
+    """
+    return pytest.mark.equation(what, tags, of=of)
 
 
-def file_of(what: Callable | property) -> Path:
-    """The file in which a function, method, property or primitive is defined."""
+def file_of(what: Callable | property | ModuleType) -> Path:
+    """The file in which a function, method, property or primitive is defined; or that of a module."""
+    if isinstance(what, ModuleType):
+        return Path(what.__file__ or "").resolve()
     return Path(inspect.getsourcefile(inspect.unwrap(_function(what))) or "").resolve()
 
 

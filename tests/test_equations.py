@@ -34,7 +34,7 @@ def test_every_tag_is_checked(request):
     if left_out or not {p.resolve() for p in (ROOT / "tests").rglob("test_*.py")} <= seen:
         pytest.skip("only part of the suite was collected")
     checked = {
-        (file_of(what).relative_to(ROOT).as_posix(), tag)
+        (file_of(mark.kwargs["of"] or what).relative_to(ROOT).as_posix(), tag)
         for item in request.session.items
         for mark in item.iter_markers("equation")
         for what, tags in [mark.args]

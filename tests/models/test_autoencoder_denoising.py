@@ -206,7 +206,7 @@ def test_a_tenth_of_the_error_is_ten_decibels():
 # ---- the model ------------------------------------------------------------------------------------------
 
 
-@equation(DenoisingAutoencoder.update, 1)
+@equation(DenoisingAutoencoder.update, 1, of=chapter)
 def test_the_loss_compares_what_becomes_of_the_corrupted_image_with_the_clean_one():
     model, x = tiny(GaussianNoise(0.4)), rng.uniform(size=(5, 6)).astype(np.float32)
     before = model.rng.state

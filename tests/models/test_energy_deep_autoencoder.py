@@ -75,7 +75,7 @@ def test_draws_have_the_moments_of_the_conditional():  # (2)
     np.testing.assert_array_equal(twin, tg.random.Generator(2).normal((1, M), dtype="float64") + a - a)
 
 
-@equation(CodeRBM.visible_mean, 3)
+@equation(CodeRBM.visible_mean, 3, of=chapter)
 def test_pixels_given_code():  # (3)
     h = rng.normal(size=(5, M))
     minus_e = -chapter.energy(V[:, None], h, W, B, C)  # (2^n, 5)
@@ -98,7 +98,7 @@ def test_probabilities_sum_to_one():  # (4)
     assert np.exp(machine().log_prob(V)).sum() == pytest.approx(1)
 
 
-@equation(contrastive_gradient, 5)
+@equation(contrastive_gradient, 5, of=chapter)
 def test_contrastive_divergence_is_the_gradient_of_the_difference_of_free_energies():  # (5)
     v, v_model = V[[1, 5, 5, 14]], V[[2, 7]]
     leaves = [tg.tensor(p, requires_grad=True) for p in (W, B, C)]
@@ -132,7 +132,7 @@ def letters(net):
     return [(m.weight.numpy(), m.visible_bias.numpy(), m.hidden_bias.numpy()) for m in net.machines]
 
 
-@equation(DeepAutoencoder.transform, 6)
+@equation(DeepAutoencoder.transform, 6, of=chapter)
 def test_encoder_by_hand():  # (6)
     net, x = stack(6, 5, 3, 2), rng.uniform(size=(7, 6))
     f, (*below, (top, _, c)) = x, letters(net)
@@ -142,7 +142,7 @@ def test_encoder_by_hand():  # (6)
     np.testing.assert_allclose(net.network()(tg.tensor(x)).numpy(), c + f @ top)
 
 
-@equation(DeepAutoencoder.reconstruct, 7)
+@equation(DeepAutoencoder.reconstruct, 7, of=chapter)
 def test_decoder_by_hand():  # (7)
     net, x = stack(6, 5, 3, 2), rng.uniform(size=(7, 6))
     g = net.transform(x)

@@ -114,7 +114,7 @@ def test_log_partition_is_the_integral_of_the_sum():  # (6)
     assert machine().log_z() == pytest.approx(expected, rel=1e-9)
 
 
-@equation(GaussianRBM.log_prob, 7)
+@equation(GaussianRBM.log_prob, 7, of=chapter)
 def test_log_prob_is_a_mixture_of_gaussians_and_integrates_to_one():  # (7)
     model = machine()
     shares = scipy.special.softmax(np.log(integral(np.exp(table(GRID)))))

@@ -39,6 +39,17 @@ closed form (S4 eq. 106 for a diagonal $\Sigma$):
 $$ \mathrm{KL}(\mathcal N(\mu, \mathrm{diag}\, \sigma^2) \,\|\, \mathcal N(0, I))
    = \frac12 \sum_{k=1}^{d} \left( \sigma_k^2 + \mu_k^2 - 1 - \log \sigma_k^2 \right). \tag{4} $$
 
+S4 lets $q_\lambda(z|x) = \mathcal N(\mu, \Sigma)$ have any covariance. Then the encoder gives a lower triangular $L$
+with a positive diagonal, which makes each $\Sigma = L L^\top$ exactly once, and whose determinant is $\prod_k L_{kk}$:
+
+$$ z = \mu + L \varepsilon, \qquad \log q_\lambda(z|x) = \log \mathcal N(\varepsilon; 0, I) - \sum_k \log L_{kk},
+   \tag{9} $$
+$$ \mathrm{KL}(\mathcal N(\mu, \Sigma) \,\|\, \mathcal N(0, I))
+   = \frac12 \left( \mathrm{tr}\, \Sigma + \mu^\top \mu - d - \log |\Sigma| \right) \tag{10} $$
+
+(S4 eqs. 105–106). The posterior behind a network need not have axes along the code's; but the decoder is free to turn
+its code so that they nearly do, and then the diagonal loses little.
+
 **Grey levels as they are.** S4's own decoder is $\mathcal N(\mu(z, \theta), \Sigma(z, \theta))$, whose mean and
 covariance both come from the network. Here, with $\Sigma$ diagonal and $u, s^2$ for its letters,
 
