@@ -89,7 +89,7 @@ def test_the_claims_about_the_published_machine(monkeypatch, capsys):
 def test_the_claims_about_the_trained_table(tmp_path, monkeypatch, capsys):
     """On letters: a folder for each machine, from which a second call takes it; the gap is between intervals."""
     monkeypatch.setattr(demo, "load", lambda name, stand_in: tg.data.load("glyphs"))
-    monkeypatch.setattr(demo, "UPDATES", {"some": 4, "long": 8})
+    monkeypatch.setattr(demo, "UPDATES", {"some": 4, "long": 8, "longer": 12})
     claims = [c for c in demo.CARD["claims"] if "published" not in c and "20 hidden" not in c]
     values = demo.reproduce(Run(tmp_path / "table", quiet=True), claims)
     assert list(values) == claims and len(claims) == 7
@@ -104,7 +104,7 @@ def test_the_claims_about_the_trained_table(tmp_path, monkeypatch, capsys):
 
 
 def test_gibbs_steps_rise():
-    steps = [demo.rising(t) for t in range(demo.UPDATES["long"])]
+    steps = [demo.rising(t) for t in range(demo.UPDATES["longer"])]
     assert steps[0] == 1 and steps[-1] == 25 and (np.diff(steps) >= 0).all()
 
 
