@@ -56,7 +56,7 @@ def test_each_square_keeps_its_best_map(device):
     assert ((expected != 0).sum((1, 2, 3)) == 6).all()
 
 
-@equation(chapter.Pen.forward, 4)
+@equation(chapter.Pen.forward, 4, of=chapter)
 def test_the_pen_puts_a_picture_at_each_place():
     pen = chapter.Pen(3, 2, rng=tg.random.Generator(0))
     y = rng.normal(size=(2, 3, 4, 4)).astype(np.float32)

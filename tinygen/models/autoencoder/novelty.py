@@ -112,9 +112,6 @@ class Pen(nn.ConvTranspose2d):
     def __init__(self, maps: int, size: int, *, rng: Generator):
         super().__init__(maps, 1, size, rng=rng)
 
-    def forward(self, y):
-        return super().forward(y)
-
 
 class Symbols(NamedTuple):
     """Where (1) has led from each start: the images, and what became of them.
