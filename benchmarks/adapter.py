@@ -20,7 +20,8 @@ Step = Callable[[], object]
 
 
 def backend(threads: int) -> dict[str, Callable[[], Step]]:
-    """The builders by workload; the number of threads is the BLAS's, which the environment has set."""
+    """The builders by workload; the environment has set the number of threads for BLAS, and this does for the rest."""
+    tg.set_threads(threads)
     return {
         "op_small": lambda: operations("op_small"), "op_large": lambda: operations("op_large"), "mlp": mlp, "vae": vae,
         "cnn": cnn, "dcgan28": lambda: gan(*dcgan28(), "dcgan28"), "dcgan64": lambda: gan(*dcgan64(), "dcgan64"),

@@ -370,7 +370,7 @@ def test_only_what_is_seen_outside_has_memory_of_its_own():
 
     step = tg.compile(step)
     step(), step()
-    (work,) = [v for v in step.known[""].run._values.values() if isinstance(v, list)]
+    ((work,),) = [v for v in step.known[""].run._values.values() if isinstance(v, list)]  # one thread's
     written = [[arrays[-1].__array_interface__["data"][0] for _, arrays in piece] for piece in work]
     rooms = [a for a, other in zip(*written[:2], strict=True) if a == other]
     assert len(work) == program.LARGE // program.PIECE and len(rooms) >= len(work[0]) / 2

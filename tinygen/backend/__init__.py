@@ -60,6 +60,7 @@ from .kernels import KERNELS, ElementwiseKernel
 from .linear import cholesky, gemm, solve_triangular
 from .random import Generator, watch_draws
 from .scatter import scatter_add
+from .threads import set_threads
 
 __all__ = [
     "KERNELS",
@@ -84,6 +85,7 @@ __all__ = [
     "output_shape",
     "parse_device",
     "scatter_add",
+    "set_threads",
     "solve_triangular",
     "to_device",
     "to_numpy",

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from .linear import gemm
+from .threads import shared
 
 HOST_WINDOWS = 2**20  # bytes of windows at a time on the CPU: about a cache
 DEVICE_WINDOWS = 2**28  # and on a GPU: a small part of its memory
@@ -124,16 +125,21 @@ def add_windows(xp, y, w, space, stride, padding, dilation, groups):
     long_runs = channels >= 16
     x = xp.zeros((n, *padded, groups, each) if long_runs else (n, groups, each, *padded), xp.result_type(y, w))
     target = x.transpose(0, 1 + axes, 2 + axes, *range(1, 1 + axes)) if long_runs else x  # (n, groups, each, *padded)
-    for part in parts(xp, n, math.prod(out) * math.prod(kernel) * channels * x.itemsize, weight.nbytes):
-        k, y_part = part.stop - part.start, by_group(rows[part], groups)
-        if long_runs:
-            windows = gemm(y_part, weight, transpose_b=True).reshape(groups, k, *out, *kernel, each)
-            windows = windows.transpose(1, 0, 2 + 2 * axes, *range(2, 2 + 2 * axes))
-        else:
-            windows = gemm(weight, y_part, transpose_b=True).reshape(groups, *kernel, each, k, *out)
-            windows = windows.transpose(2 + axes, 0, 1 + axes, *range(3 + axes, 3 + 2 * axes), *range(1, 1 + axes))
-        for tap in itertools.product(*map(range, kernel)):  # (n, groups, each, *out, *kernel)
-            target[(part, slice(None), slice(None), *met(tap, stride, dilation, out))] += windows[(..., *tap)]
+
+    def work(cut):
+        ys, onto = rows[cut], target[cut]
+        for part in parts(xp, len(ys), math.prod(out) * math.prod(kernel) * channels * x.itemsize, weight.nbytes):
+            k, y_part = part.stop - part.start, by_group(ys[part], groups)
+            if long_runs:
+                windows = gemm(y_part, weight, transpose_b=True).reshape(groups, k, *out, *kernel, each)
+                windows = windows.transpose(1, 0, 2 + 2 * axes, *range(2, 2 + 2 * axes))
+            else:
+                windows = gemm(weight, y_part, transpose_b=True).reshape(groups, *kernel, each, k, *out)
+                windows = windows.transpose(2 + axes, 0, 1 + axes, *range(3 + axes, 3 + 2 * axes), *range(1, 1 + axes))
+            for tap in itertools.product(*map(range, kernel)):  # (n, groups, each, *out, *kernel)
+                onto[(part, slice(None), slice(None), *met(tap, stride, dilation, out))] += windows[(..., *tap)]
+
+    shared(work, n, y.size * weight.shape[1] if xp is np else 0)
     if long_runs:
         return first(xp.ascontiguousarray(x.reshape(n, *padded, channels)[interior(padding, space)]))
     return xp.ascontiguousarray(x.reshape(n, channels, *padded)[(slice(None), *interior(padding, space))])

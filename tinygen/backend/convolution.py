@@ -26,6 +26,7 @@ With `groups`, channels fall into as many equal parts, each convolved by its own
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -34,6 +35,7 @@ import numpy as np
 from . import channels_last as layout
 from .linear import gemm
 from .recording import entered, whole
+from .threads import shared
 
 
 def output_shape(spatial, kernel, stride, padding, dilation) -> tuple[int, ...]:
@@ -85,13 +87,18 @@ def convolve(xp, x, w, stride, padding, dilation, groups, bias=None):
         return layout.first(layout.last(y).reshape(x.shape[0], *out, o))
     weight = layout.matrices(xp, w, groups)
     y = xp.empty((x.shape[0], *out, o), xp.result_type(x, w) if bias is None else xp.result_type(x, w, bias))
-    for part, windows in layout.gather(xp, x, kernel, out, stride, padding, dilation, groups, weight.nbytes):
-        if groups == 1:
-            gemm(windows[0], weight[0], out=y[part].reshape(-1, o))
-        else:
-            layout.by_group(y[part], groups)[...] = gemm(windows, weight)
-        if bias is not None:
-            y[part] += bias
+
+    def work(cut):
+        xs, ys = x[cut], y[cut]
+        for part, windows in layout.gather(xp, xs, kernel, out, stride, padding, dilation, groups, weight.nbytes):
+            if groups == 1:
+                gemm(windows[0], weight[0], out=ys[part].reshape(-1, o))
+            else:
+                layout.by_group(ys[part], groups)[...] = gemm(windows, weight)
+            if bias is not None:
+                ys[part] += bias
+
+    shared(work, len(x), y.size * weight.shape[1] if xp is np else 0)
     return layout.first(y)
 
 
@@ -145,9 +152,16 @@ def convolve_weight(xp, x, y, kernel, stride, padding, dilation, groups):
         wide = (*kernel[:-1], kernel[-1] + g - 1)
         rows = layout.first(rows.reshape(n, *out[:-1], out[-1] // g, g * o))
         return layout.narrowed(convolve_weight(xp, x, rows, wide, (*stride[:-1], g), padding, dilation, groups), g)
-    weight = xp.zeros((groups, o // groups, math.prod(w.shape[1:])), w.dtype)
-    for part, windows in layout.gather(xp, x, kernel, tuple(out), stride, padding, dilation, groups, weight.nbytes):
-        gemm(layout.by_group(rows[part], groups), windows, transpose_a=True, out=weight, accumulate=True)
+    columns = math.prod(w.shape[1:])
+
+    def work(cut):
+        sums, ys = xp.zeros((groups, o // groups, columns), w.dtype), rows[cut]
+        gathered = layout.gather(xp, x[cut], kernel, tuple(out), stride, padding, dilation, groups, w.nbytes)
+        for part, windows in gathered:
+            gemm(layout.by_group(ys[part], groups), windows, transpose_a=True, out=sums, accumulate=True)
+        return sums
+
+    weight = functools.reduce(xp.add, shared(work, n, y.size * columns if xp is np else 0))
     w[...] = layout.first(weight.reshape(o, *kernel, w.shape[1]))
     return w
 

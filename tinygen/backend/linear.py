@@ -17,6 +17,7 @@ import numpy as np
 
 from .arrays import MODULES, array_module
 from .recording import whole
+from .threads import pays, shared, threads
 
 
 def gemm(a, b, *, transpose_a=False, transpose_b=False, out=None, accumulate=False):
@@ -54,7 +55,7 @@ def gemm(a, b, *, transpose_a=False, transpose_b=False, out=None, accumulate=Fal
         raise ValueError(_mismatch(a, b, transpose_a, transpose_b))
     try:
         if out is not None and not accumulate:
-            return xp.matmul(left, right, out=out)
+            return _matmul(xp, left, right, out)
         product = _product(xp, left, right)
         if out is None:
             return product
@@ -140,11 +141,34 @@ def _product(xp, left, right):
     CuPy moreover copies a transposed operand in a stack, and not outside one.
     """
     if left.ndim == right.ndim == 3 and len(left) == len(right) == 1:
-        return xp.matmul(left[0], right[0])[None]
+        return _matmul(xp, left[0], right[0])[None]
     if left.ndim == 2 or right.ndim > 2:
-        return xp.matmul(left, right)
+        return _matmul(xp, left, right)
     tall = left.reshape(math.prod(left.shape[:-1]), left.shape[-1])  # (stack * m, k)
-    return xp.matmul(tall, right).reshape(left.shape[:-1] + right.shape[-1:])
+    return _matmul(xp, tall, right).reshape(left.shape[:-1] + right.shape[-1:])
+
+
+def _matmul(xp, left, right, out=None):
+    """The product, shared out among threads where nobody takes notes."""
+    if type(left) is np.ndarray and type(right) is np.ndarray and threads() > 1:
+        return matmul(left, right, out)
+    return xp.matmul(left, right, out=out)
+
+
+def matmul(left, right, out=None):
+    """`np.matmul`, whose longer side threads share: of two matrices, and large ones, since a part has to pay."""
+    if left.ndim != 2 or right.ndim != 2 or threads() == 1 or not pays(left.size * right.shape[1]):
+        return np.matmul(left, right, out=out)
+    if out is None:
+        out = np.empty((len(left), right.shape[1]), np.result_type(left, right))
+    tall = out.shape[0] >= out.shape[1]
+
+    def work(cut):
+        rows, columns = (cut, slice(None)) if tall else (slice(None), cut)
+        np.matmul(left[rows], right[:, columns], out=out[rows, columns])
+
+    shared(work, max(out.shape), left.size * right.shape[1])
+    return out
 
 
 def _mismatch(a, b, transpose_a, transpose_b) -> str:

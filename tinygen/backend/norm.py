@@ -15,6 +15,7 @@ import numpy as np
 
 from .channels_last import first, last
 from .recording import whole
+from .threads import ELEMENTWISE, shared
 
 PART = 2**18  # elements at a time on the CPU
 
@@ -65,11 +66,17 @@ def moments(xp, x):
     n, size = rows.x.shape
     count, places = x.size // x.shape[1], size // x.shape[1]
     near = rows.gather(rows.x[0]) / places  # a sample's mean: squares of what is left after it do not cancel
-    about, sums, squares = rows.spread(near), 0, 0
-    for part, ones, room in _parts(xp, rows.x):
-        d = xp.subtract(rows.x[part], about, out=room)
-        sums = sums + ones @ d
-        squares = squares + ones @ xp.multiply(d, d, out=d)
+    about = rows.spread(near)
+
+    def work(cut):
+        x, sums, squares = rows.x[cut], 0, 0
+        for part, ones, room in _parts(xp, x):
+            d = xp.subtract(x[part], about, out=room)
+            sums = sums + ones @ d
+            squares = squares + ones @ xp.multiply(d, d, out=d)
+        return sums, squares
+
+    sums, squares = (sum(found) for found in zip(*shared(work, n, _operations(xp, x, 4)), strict=True))
     shift = rows.gather(sums) / count
     return near + shift, xp.maximum(rows.gather(squares) / count - shift * shift, 0)
 
@@ -80,10 +87,15 @@ def scaled(xp, x, mean, scale, shift):
     rows = rows_of(xp, x)
     mean, scale, shift = (rows.spread(v) for v in (mean, scale, shift))
     y = xp.empty_like(rows.x)
-    for part, _, _ in _parts(xp, rows.x):
-        d = xp.subtract(rows.x[part], mean, out=y[part])  # first, so that a large mean costs no digits
-        d *= scale
-        d += shift
+
+    def work(cut):
+        x, y_cut = rows.x[cut], y[cut]
+        for part, _, _ in _parts(xp, x):
+            d = xp.subtract(x[part], mean, out=y_cut[part])  # first, so that a large mean costs no digits
+            d *= scale
+            d += shift
+
+    shared(work, len(y), _operations(xp, x, 3))
     return rows.like_x(y)
 
 
@@ -96,22 +108,39 @@ def batch_norm_back(xp, g, x, mean, inverse_deviation, weight):
     """
     rows = rows_of(xp, x)
     g = rows_of(xp, g, lies_last(x)).x
-    about, sums, products = rows.spread(mean), 0, 0
-    for part, ones, room in _parts(xp, rows.x):
-        sums = sums + ones @ g[part]
-        d = xp.subtract(rows.x[part], about, out=room)
-        products = products + ones @ xp.multiply(d, g[part], out=d)
+    about = rows.spread(mean)
+
+    def sums_of(cut):
+        x, g_cut, sums, products = rows.x[cut], g[cut], 0, 0
+        for part, ones, room in _parts(xp, x):
+            sums = sums + ones @ g_cut[part]
+            d = xp.subtract(x[part], about, out=room)
+            products = products + ones @ xp.multiply(d, g_cut[part], out=d)
+        return sums, products
+
+    found = shared(sums_of, len(g), _operations(xp, x, 4))
+    sums, products = (sum(parts) for parts in zip(*found, strict=True))
     b_bar, w_bar = rows.gather(sums), inverse_deviation * rows.gather(products)
     by_g, count = weight * inverse_deviation, x.size // x.shape[1]
     by_x = -by_g * inverse_deviation * w_bar / count
     spread = rows.spread(by_g), rows.spread(by_x), rows.spread(-by_g * b_bar / count)
     x_bar = xp.empty_like(rows.x)
-    for part, _, room in _parts(xp, rows.x):
-        d = xp.subtract(rows.x[part], about, out=x_bar[part])
-        d *= spread[1]
-        d += spread[2]
-        d += xp.multiply(g[part], spread[0], out=room)
+
+    def gradient(cut):
+        x, g_cut, onto = rows.x[cut], g[cut], x_bar[cut]
+        for part, _, room in _parts(xp, x):
+            d = xp.subtract(x[part], about, out=onto[part])
+            d *= spread[1]
+            d += spread[2]
+            d += xp.multiply(g_cut[part], spread[0], out=room)
+
+    shared(gradient, len(g), _operations(xp, x, 5))
     return rows.like_x(x_bar), w_bar, b_bar
+
+
+def _operations(xp, x, passes: int) -> float:
+    """What so many operations on every element are worth to `shared`; on a GPU nothing is shared out."""
+    return ELEMENTWISE * passes * x.size if xp is np else 0
 
 
 def _parts(xp, rows) -> Iterator[tuple[slice, Any, Any]]:

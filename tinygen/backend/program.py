@@ -22,7 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygen.backend.linear import matmul
 from tinygen.backend.recording import Call, Kept, Recorder, RecordingError, each, leaves, place
+from tinygen.backend.threads import ELEMENTWISE, pays, shared, threads
 
 #: ufuncs that take a number among arrays as an array of their dtype: handing them one saves the conversion
 _MIXING = {
@@ -53,7 +55,8 @@ class Program:
         local = [seen_here_only(chain, chains, recorder, results) if len(chain) > 1 else set() for chain in chains]
         for chain, rooms in zip(placed(chains, recorder, results, set().union(*local)), local, strict=True):
             if len(chain) > 1:
-                lines.append(f"by_pieces({self._name(pieces([call for _, call in chain], rooms))})")
+                work = pieces([call for _, call in chain], rooms)
+                lines.append(f"by_pieces({self._name(work)}, {ELEMENTWISE * chain[0][1].outs[0].size * len(chain)})")
             else:
                 lines += [self._line(k, call) for k, call in chain]
         lines += [f"copyto({self._name(to)}, {self._name(value)})" for to, value in recorder.last()]
@@ -87,7 +90,8 @@ class Program:
         return self._call(call, inputs)
 
     def _call(self, call: Call, arguments: list[str]) -> str:
-        return f"{self._name(call.function)}({', '.join(arguments)})"
+        function = matmul if call.function is np.matmul and large(call) else call.function
+        return f"{self._name(function)}({', '.join(arguments)})"
 
     def _expression(self, x: Any) -> str:
         """An input: a name for what it is, or an expression where it holds what an earlier call has kept."""
@@ -106,6 +110,12 @@ class Program:
             self._names[id(x)] = name = f"v{len(self._names)}"
             self._values[name] = x
         return self._names[id(x)]
+
+
+def large(product: Call) -> bool:
+    """Whether a product of matrices is one that threads may share."""
+    a, out = product.inputs[0], product.outs[0]
+    return product.how == "into" and a.ndim == out.ndim == 2 and pays(out.size * a.shape[1])
 
 
 def _as_arrays(call: Call) -> tuple:
@@ -218,9 +228,20 @@ def _one(x: np.ndarray) -> bool:
     return not any(x.strides)
 
 
-def pieces(calls: list[Call], local: set[int]) -> list[list[tuple[Callable, tuple]]]:
-    """For each piece, the calls with what they take: parts of the arrays, or rooms for the roots in `local`."""
-    rooms = _rooms(calls, local)
+Piece = list[tuple[Callable, tuple]]  # calls with what they take
+
+
+def pieces(calls: list[Call], local: set[int]) -> list[list[Piece]]:
+    """For each thread its pieces: the calls with parts of the arrays, or with rooms for the roots in `local`."""
+    size = calls[0].outs[0].size
+    starts = range(0, size, PIECE)
+    n = min(threads(), len(starts))
+    cuts = [slice(start, min(start + PIECE, size)) for start in starts]
+    return [_lane(calls, _rooms(calls, local), cuts[len(cuts) * i // n : len(cuts) * (i + 1) // n]) for i in range(n)]
+
+
+def _lane(calls: list[Call], rooms: dict[int, np.ndarray], cuts: list[slice]) -> list[Piece]:
+    """The pieces of one thread."""
 
     def part(x: Any, cut: slice) -> Any:
         if not isinstance(x, np.ndarray) or not x.ndim:
@@ -230,11 +251,8 @@ def pieces(calls: list[Call], local: set[int]) -> list[list[tuple[Callable, tupl
         room = rooms.get(place(x)[1])
         return x.reshape(-1)[cut] if room is None else room[: cut.stop - cut.start]
 
-    size, found = calls[0].outs[0].size, []
-    for start in range(0, size, PIECE):
-        cut = slice(start, min(start + PIECE, size))
-        found.append([(_into(call), tuple([part(x, cut) for x in (*_as_arrays(call), *call.outs)])) for call in calls])
-    return found
+    return [[(_into(call), tuple([part(x, cut) for x in (*_as_arrays(call), *call.outs)])) for call in calls]
+            for cut in cuts]  # fmt: skip
 
 
 def seen_here_only(chain: Chain, chains: list[Chain], recorder: Recorder, results: Any) -> set[int]:
@@ -270,11 +288,16 @@ def _named(function: np.ufunc, a: Any, b: Any, out: np.ndarray) -> None:
     function(a, b, out=out)
 
 
-def by_pieces(work: list[list[tuple[Callable, tuple]]]) -> None:
-    """Run all calls on the first piece, then on the next."""
-    for piece in work:
-        for function, arrays in piece:
-            function(*arrays)
+def by_pieces(lanes: list[list[Piece]], operations: float) -> None:
+    """Each thread: run all calls on its first piece, then on the next."""
+
+    def work(cut: slice) -> None:
+        for lane in lanes[cut]:
+            for piece in lane:
+                for function, arrays in piece:
+                    function(*arrays)
+
+    shared(work, len(lanes), operations)
 
 
 def store(outs: Any, result: Any) -> None:
