@@ -176,6 +176,21 @@ def test_began():  # (14), (15), (16)
     assert chapter.began_k(np.array(0.99), 9.0, 0.0, 1.0, 1.0) == 1 and chapter.began_k(0.01, 0.0, 9.0, 1.0, 1.0) == 0
 
 
+@given(st.integers(2, 30), st.floats(0.1, 1), st.floats(0, 1))
+def test_began_lets_a_collapse_be(m, gamma, k):
+    """All samples on one of m modes: D's slope by the error there is 1/m - k, and the two settle where it is mended."""
+    error, pace = 0.1, 0.02  # D's on that mode; it rebuilds the others
+    for _ in range(4000):
+        there = tg.tensor(error, dtype="float64", requires_grad=True)
+        slope = tg.grad(chapter.began_discriminator(there / m, there, k), there).item()
+        assert slope == pytest.approx(1 / m - k, abs=1e-12)
+        k = float(chapter.began_k(k, error / m, error, pace, gamma))
+        error = max(error - pace * slope, 0.0)
+        if error == 0 and k < 1 / m:
+            break
+    assert error == 0 and k < 1 / m
+
+
 # ---- the papers -----------------------------------------------------------------------------------------
 
 

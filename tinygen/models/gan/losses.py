@@ -79,6 +79,12 @@ here asks for a second point: it is a balance of the players, not of the laws. H
 
 $$ M = L(x) + | \gamma L(x) - L(\hat x) |. \tag{16} $$
 
+Where data can be rebuilt well, such a collapse lasts. Let all samples lie on one of $m$ equal modes, which $D$
+rebuilds with the error $\ell$, and the others without any. Then $L(x) = \ell / m$, $L(\hat x) = \ell$, and (14) is
+$\ell (1/m - k)$: only with $k > 1/m$ would $D$ make $\ell$ larger, and so drive samples away. But by (15) $k$ falls as
+long as $\ell > 0$, since $\gamma \ell / m < \ell$; and below $1/m$ it is $\ell$ that goes to 0. (On photographs no
+error is 0: there $L(x)$ holds $k$ up.)
+
 Misprints in S1's table. LSGAN: printed are $L_D = -\mathbb E(D(x) - 1)^2 + \dots$ and
 $L_G = -\mathbb E(D(\hat x - 1))^2$; so $L_D$ would be unbounded below, and, with the parenthesis mended but not the
 sign, the generator would flee from 1. WGAN-GP: the mean in (9) is over $x$, $\hat x$ and $\alpha$, and the gradient
