@@ -5,7 +5,7 @@ one letter, the confusion matrix, and the mistakes that the network is surest of
 judges generated images elsewhere: `mnist_classifier()` gives one that has learnt MNIST, `classifier(name)` one
 for any other set. Its weights, `mnist-classifier.safetensors`, were made by
 
-    python -m tinygen demo cnn --data mnist --compact --steps 3000
+    python -m tinygen demo cnn --data mnist --compact --steps 10000
 """
 
 import hashlib
@@ -27,7 +27,7 @@ CARD = dict(
     resumes=True,
     claims={
         "test accuracy, notMNIST, as built in S2": {"published": "95 % on the full set", "bar": ">= 0.945",
-                                                    "budget_min": 20},
+                                                    "budget_min": 40},
         "test accuracy, notMNIST, with dropout, shifts and a falling rate": {"published": "95 % without, up to 98 %",
                                                                              "bar": ">= 0.95", "budget_min": 10},
         "test accuracy, MNIST, the small classifier from its file": {"published": None, "bar": ">= 0.99",
@@ -38,7 +38,7 @@ BATCH = 100  # examples in a minibatch, as in S2
 DROPOUT = 0.5  # of what is added to S2's network: beside it shifts, and a rate that falls along half a cosine
 COMPACT = dict(kernels=(16, 32), hidden=128)
 WEIGHTS = Path(__file__).with_name("mnist-classifier.safetensors")
-SHA256 = "41d4979401c022cb9c1a431447f56d879183356ed8d9abea4fbde1c5dea4476b"
+SHA256 = "93a6dcf0724e903be4b9853188d53a12cbc1aa95464371b0982f906e4ac9b755"
 
 
 def main(*, data="notmnist", steps=20_000, added=False, compact=False, device="cpu", seed=0, quick=False,
@@ -46,8 +46,8 @@ def main(*, data="notmnist", steps=20_000, added=False, compact=False, device="c
     """Train a convolutional network and draw what it has learnt.
 
     data: notmnist (drawn glyphs, if its files are not there), mnist, fashion, digits or glyphs; steps: minibatches of
-    100 to learn from; added: with dropout, small shifts of the images and a falling rate; compact: these too, and a
-    tenth of the weights, saved as classifier.safetensors; quick: 400 steps of a compact network
+    100 to learn from; added: with dropout, small shifts of the images and a falling rate; compact: the same with
+    half the shifts, and a tenth of the weights, saved as classifier.safetensors; quick: 400 steps of a compact network
     """
     run = open_run(locals())
     parts = sets.load(data)
@@ -78,7 +78,8 @@ def trained(run, parts, steps, *, added=False, compact=False, quick=False, devic
     if quick:
         options = dict(lr=4e-3, schedule=Cosine(steps))
     else:
-        options = dict(p=DROPOUT, shift=max(1, x.shape[-1] // 14), schedule=Cosine(steps)) if added or compact else {}
+        shift = max(1, x.shape[-1] // (28 if compact else 14))
+        options = dict(p=DROPOUT, shift=shift, schedule=Cosine(steps)) if added or compact else {}
     make = small if compact or quick else ConvolutionalNet
     model = make(x.shape[1:], int(y.max()) + 1, **options, rng=rng)
     known, some = model.checked(x, y), (x[:1000], y[:1000])
@@ -103,7 +104,7 @@ def judged(model, x, y):
 
 
 def reproduce(run, claims):
-    """The claims of the CARD: S2's 20,000 steps as built; 3000 with what is added, from each of three seeds; the file.
+    """The claims of the CARD, from each of three seeds: S2's 20,000 steps as built; 3000 with what is added; the file.
 
     The real sets are needed.
     """
@@ -111,7 +112,8 @@ def reproduce(run, claims):
     for claim in claims:
         parts = sets.load("mnist" if ", MNIST" in claim else "notmnist", stand_in=False)
         if claim.endswith("as built in S2"):
-            values[claim] = trained(run.part("as-built"), parts, 20_000).score(*parts.test)
+            values[claim] = [trained(run.part(f"as-built-{seed}"), parts, 20_000, seed=seed).score(*parts.test)
+                             for seed in range(3)]  # fmt: skip
         elif claim.endswith("from its file"):
             values[claim] = mnist_classifier().score(*parts.test)
         else:
