@@ -28,6 +28,7 @@ RATES, ABSENT = (0.03, 0.1, 0.3, 1.0), (0.0, 0.25, 0.5, 0.75)
 KINDS = {"norm": "with batch normalisation", "norm/2": "with it, weights halved at the start",
          "plain": "without", "plain/2": "without, weights halved"}  # fmt: skip
 LAYERS, FEW, WRONG, BATCH = 10, 300, 0.3, 60
+HELD = 200  # training images, by which a rate is chosen
 
 
 def main(*, steps=600, device="cpu", seed=0, quick=False, out="runs_out/batchnorm", resume=None):
@@ -47,16 +48,21 @@ def main(*, steps=600, device="cpu", seed=0, quick=False, out="runs_out/batchnor
 
 
 def trained(run, steps, *, device="cpu", seed=0):
-    """The networks after their race, all training images with the labels of the first few, and the test scores."""
+    """The networks after their race, all training images with the labels of the first few, and the scores.
+
+    A score is on the test images, or, as `held norm@0.1`, on some training images that nobody learns from.
+    """
     train, test = data.load("digits")
     x, x_test = (part.images.reshape(len(part.images), -1) for part in (train, test))  # (n, 64)
     y, y_test = train.labels, test.labels
     taught = mistaken(y[:FEW], tg.random.Generator(seed))
     race = Race(seed, device)
-    known, few = race.placed(x, y), race.placed(x[:FEW], taught)
+    known, few = race.placed(x[:-HELD], y[:-HELD]), race.placed(x[:FEW], taught)
     for _ in run.steps(race, steps):
         run.log(**race.update(known, few))
-    return race, (x, taught), {name: net.score(x_test, y_test) for name, net in race.nets.items()}
+    scores = {name: net.score(x_test, y_test) for name, net in race.nets.items()}
+    held = {f"held {name}": net.score(x[-HELD:], y[-HELD:]) for name, net in race.nets.items()}
+    return race, (x, taught), scores | held
 
 
 def reproduce(run, claims):
@@ -125,8 +131,9 @@ class Race:
 
 
 def best(scores, kind):
-    """The rate at which networks of a kind score highest, and that score."""
-    return max(((r, scores[f"{kind}@{r}"]) for r in RATES), key=lambda pair: pair[1])
+    """The rate at which networks of a kind score highest on images held back, and their score on the test images."""
+    rate = max(RATES, key=lambda r: scores[f"held {kind}@{r}"])
+    return rate, scores[f"{kind}@{rate}"]
 
 
 def report(scores):

@@ -187,7 +187,8 @@ def bounds(n):
     rng = np.random.default_rng(0)
     p, q, r = rng.dirichlet(np.full(4, 0.3), (3, n))
     p[0], q[0], q[1], q[2] = [1, 0, 0, 0], [0, 0, 0, 1], p[1], p[2] + 1e-9 * (q[2] - p[2])  # apart, the same, nearly
-    js = D.js(p, q)
+    middle = (p + q) / 2
+    js = (D.kl(p, middle) + D.kl(q, middle)) / 2  # `D.js` is clipped to these bounds
     root = [np.sqrt(D.js(a, b)) for a, b in ((p, q), (p, r), (r, q))]
     return float(js.min()), float(js.max()) - math.log(2), float((root[0] - root[1] - root[2]).max())
 

@@ -146,7 +146,7 @@ def largest_rise(problems):
         prepared, reached = model.checked(x), [model.inertia(x)]
         while not model.converged and len(reached) < 100:
             reached.append(float(model.update(prepared)["inertia"]))
-        worst = max(worst, float(np.max(np.diff(reached) / reached[0])))
+        worst = max(worst, float(np.max(np.diff(reached) / reached[:-1])))
     return worst
 
 

@@ -146,8 +146,9 @@ def matched(true, found):
 def beside_scikit_learn():
     """Perplexity of new documents over that by scikit-learn's topics, both judged by `perplexity`; the larger of two.
 
-    The corpora: 1,000 documents of bars, and 2,000 of 1,000 words in 20 topics. Both learn from one start, the same
-    seed, with the same priors; scikit-learn by its batch method, with as many iterations as it needs to settle.
+    The corpora: 1,000 documents of bars, and 2,000 of 1,000 words in 20 topics. With the same priors both learn
+    from one start on the words. On the bars ours goes on from the best of five, and of three of scikit-learn's the best
+    on the new documents counts. It learns by its batch method, with as many iterations as it needs to settle.
     """
     from sklearn.decomposition import LatentDirichletAllocation as Theirs
 
@@ -155,7 +156,8 @@ def beside_scikit_learn():
     for topics, n, alpha in ((bars(), 1000, 0.1), (dictionary(1000, 20), 2000, 0.1)):
         truth, (K, V) = planted(topics, alpha), topics.shape
         x, test = (truth.sample(n, 100, rng=draws) for draws in tg.random.Generator(1).spawn(2))
-        ours = LatentDirichletAllocation(V, K, alpha=alpha, eta=0.1, n_init=5, rng=tg.random.Generator(0))
+        ours = LatentDirichletAllocation(V, K, alpha=alpha, eta=0.1, n_init=1 if V > 100 else 5,
+                                         rng=tg.random.Generator(0))  # fmt: skip
         ours.fit(x, run=Run(quiet=True))
         best = np.inf
         for seed in range(1 if V > 100 else 3):

@@ -134,3 +134,8 @@ def test_only_greys_are_binarized(values):
     for call in (binarize.by_threshold, lambda x: binarize.resampled(x, Generator(0)), binarize.fixed):
         with pytest.raises(ValueError, match=r"wanted floats in \[0, 1\]"):
             call(x)
+
+
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="batch: size must be at least 1, got 0"):
+        data.batch(np.arange(3), Generator(0), 0)

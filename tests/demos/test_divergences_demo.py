@@ -50,13 +50,14 @@ def test_claims_are_reproduced_by_name_and_met(small):
 
 def test_a_wrong_divergence_would_show(small, monkeypatch):
     """The planted errors: a Cramer distance without its half, a Jensen-Shannon divergence that is too large."""
-    cramer, js = divergences.D.cramer, divergences.D.js
+    cramer, js, kl = divergences.D.cramer, divergences.D.js, divergences.D.kl
     monkeypatch.setattr(divergences.D, "cramer", lambda *given: 2 * cramer(*given))
     assert divergences.from_energy(10) > 1e-3
     monkeypatch.setattr(divergences.D, "js", lambda *given: 1.001 * js(*given))
+    assert divergences.from_scipy(10)[1] > 1e-6
+    monkeypatch.setattr(divergences.D, "kl", lambda *given: 1.001 * kl(*given))
     low, high, way = divergences.bounds(200)
     assert high > 1e-4 and low == 0 and math.isfinite(way)
-    assert divergences.from_scipy(10)[1] > 1e-6
 
 
 def test_the_card_is_a_literal_and_the_loss_can_be_explained():

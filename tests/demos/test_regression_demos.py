@@ -79,8 +79,7 @@ def test_a_race_that_was_saved_goes_on_the_same():
 
 @pytest.mark.parametrize("demo", [linear_regression, risk], ids=["linear_regression", "risk"])
 def test_claims_are_reproduced_by_name_and_met(demo, monkeypatch):
-    monkeypatch.setattr(risk, "median_bargain", lambda: risk.bargain(
-        {"step": [1, 2, 3], "batches of 1": [0.1, 0.1, 0.1], "batches of 100 (all)": [0.5, 0.2, 0.1]}))  # fmt: skip
+    monkeypatch.setattr(risk, "examples_to", lambda size, lr, seed: 40 * size if lr == risk.RIVALS[size][1] else np.inf)
     claims = demo.CARD["claims"]
     values = demo.reproduce(Run(quiet=True), list(claims))
     assert list(values) == list(claims)
@@ -96,3 +95,11 @@ def test_the_card_is_a_literal_and_the_loss_can_be_explained(demo):
     assert card.func.id == "dict" and {k.arg: ast.literal_eval(k.value) for k in card.keywords} == demo.CARD
     assert np.isfinite(demo.loss(tg.random.Generator(0)).item())
     assert str(tg.explain(lambda: demo.loss(tg.random.Generator(0))))
+
+
+def test_a_descent_counts_the_examples_that_it_has_looked_at(monkeypatch):
+    risks = iter([0.3, 0.2, 0.1])
+    monkeypatch.setattr(risk.chapter, "risk", lambda *given: next(risks))
+    assert risk.examples_to(100, 0.1, 0) == 300
+    monkeypatch.setattr(risk.chapter, "risk", lambda *given: 1e3)
+    assert risk.examples_to(1, 0.1, 0) == np.inf

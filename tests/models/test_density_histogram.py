@@ -231,3 +231,16 @@ def test_bad_input_is_refused():
     np.testing.assert_array_equal(model.counts.numpy(), before)
     with pytest.raises(RuntimeError, match="no examples yet; call fit"):
         Histogram(2, 3).score_samples(np.zeros((1, 2)))
+
+
+@given(st.integers(1, 3000), st.floats(-10, 10), st.floats(1e-3, 5))
+def test_the_last_border_belongs_to_the_last_bin(n_bins, x_0, h):
+    """Whichever way $x_0 + K h$ is rounded."""
+    end = x_0 + n_bins * h
+    model = fitted(np.array([[end], [end - h / 2]]), n_bins, x_0=x_0, h=h)
+    assert model.counts.numpy()[-1] == 2 and np.isfinite(model.score_samples(np.array([[end]]))).all()
+
+
+def test_one_example_cannot_be_left_out():
+    with pytest.raises(ValueError, match="one example is counted; at least two are wanted"):
+        chapter.cross_validation(np.array([1.0, 0.0]), 0.5)

@@ -497,5 +497,26 @@ def test_what_is_refused_and_how():
         KernelDensity(0)
 
 
+@pytest.mark.parametrize("value", [0.1, 0.3, 1e6 + 0.1, -7.7e-20])
+@pytest.mark.parametrize("n", [3, 7, 1000])
+def test_constant_data_are_found_through_rounding(value, n):
+    with pytest.raises(ValueError, match="all alike"):
+        KernelDensity(1).fit(np.full((n, 1), value), run=quiet())
+
+
+def test_a_bandwidth_without_a_square_is_refused():
+    with pytest.raises(ValueError, match="bandwidth is 1e-170"):
+        KernelDensity(1, bandwidth=1e-170)
+
+
+def test_ties_send_the_criterion_down_if_there_are_enough_of_them():
+    """More than 0.27 n pairs that coincide, for a Gaussian on the line."""
+    narrow, x = 1e-7, rng.normal(size=(300, 1))
+    for pairs, sign in ((70, 1), (90, -1)):
+        tied = x.copy()
+        tied[:pairs] = tied[pairs : 2 * pairs]
+        assert sign * chapter.cross_validation(tied, narrow, "gaussian", False) > 0
+
+
 def test_the_examples_in_the_documentation():
     assert doctest.testmod(chapter).failed == 0

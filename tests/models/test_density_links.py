@@ -99,7 +99,9 @@ def test_cross_validation_judges_by_what_was_not_learnt_from():  # (4)
     assert found.shape == (2, 3) and {len(part) for _, part in calls} == {3, 4}
     assert sorted(v for _, part in calls[:3] for v in part) == list(range(10))  # each judges once
     assert [part for _, part in calls[:3]] == [part for _, part in calls[3:]]  # the same parts for all thresholds
-    expected = [[t * sum(p) + (45 - sum(p)) / (10 - len(p)) for tt, p in calls if tt == t] for t in (1.0, 2.0)]
+    thresholds = [threshold / np.sqrt((10 - len(part)) / 10) for threshold, part in calls]  # s shrinks with sqrt n
+    np.testing.assert_allclose(thresholds, [1.0] * 3 + [2.0] * 3)
+    expected = [[t * sum(p) + (45 - sum(p)) / (10 - len(p)) for t, p in calls[i : i + 3]] for i in (0, 3)]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     with pytest.raises(ValueError, match="folds is 1; from 2 to the 10 rows there are is wanted"):
         chapter.cross_validation(x, (1.0,), loss, 1, tg.random.Generator(0))

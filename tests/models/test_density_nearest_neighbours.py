@@ -188,3 +188,24 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="load_state_dict"):
         model.load_state_dict(NearestNeighbours(3, k=1).state_dict())
     assert len(model.examples) == 9
+
+
+def test_the_unit_of_the_data_does_not_choose_the_number_of_neighbours():
+    x = np.random.default_rng(0).normal(size=(60, 64))
+    found = [fitted(x * unit, rng=tg.random.Generator(0)) for unit in (1e-6, 1.0, 1e6)]
+    assert len({int(m.k) for m in found}) == 1
+    levels = [float(m.criterion) + 64 * math.log(unit) for m, unit in zip(found, (1e-6, 1.0, 1e6), strict=True)]
+    np.testing.assert_allclose(levels, levels[1], rtol=1e-10)
+
+
+def test_rows_that_coincide_too_often_are_refused_and_nothing_is_left_of_before():
+    tied = np.concatenate([np.zeros((60, 1)), np.random.default_rng(0).normal(size=(40, 1))])
+    model = fitted(np.random.default_rng(1).normal(size=(50, 1)))
+    with pytest.raises(ValueError, match="minus infinity for every number of neighbours tried"):
+        model.fit(tied, run=Run(quiet=True))
+    assert int(model.k) == 0
+    for k in (0, 7):
+        with pytest.raises(ValueError, match="distances: k is"):
+            chapter.distances(np.zeros((1, 1)), np.zeros((6, 1)), k)
+    with pytest.raises(ValueError, match="k 2.5"):
+        NearestNeighbours(1, k=2.5)

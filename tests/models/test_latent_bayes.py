@@ -144,3 +144,10 @@ def test_other_refusals():
         bayes.Logistic(2, prior_std=0)
     with pytest.raises(ValueError, match="positive numbers"):
         bayes.MeanAndPrecision(b=-1)
+
+
+def test_the_evidence_of_many_flips():
+    assert bayes.coin_evidence(1000, 2000) == pytest.approx(1 / 2001, rel=1e-9)
+    assert bayes.coin_evidence(3, 7, 2.0, 1.5) == pytest.approx(scipy.stats.betabinom(7, 2.0, 1.5).pmf(3), rel=1e-12)
+    with pytest.raises(ValueError, match="positive numbers wanted"):
+        bayes.MeanAndPrecision(a=np.nan)

@@ -206,5 +206,30 @@ def test_what_is_refused_and_how():
         FactorAnalysis(7, 2, floor=0)
 
 
+def test_a_maximum_is_found_from_the_floor():
+    """Where (3) has no slope the search may not begin."""
+    x = rng.normal(size=(300, 5))
+    twins = x.copy()
+    twins[:, 1] = twins[:, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = FactorAnalysis(5, 2, rng=tg.random.Generator(0)).fit(twins, steps=300, run=quiet())
+    fresh = FactorAnalysis(5, 2, rng=tg.random.Generator(0)).fit_exactly(x)
+    np.testing.assert_allclose(model.fit_exactly(x).score(x), fresh.score(x), rtol=1e-6)
+
+
+def test_a_constant_column_of_many_rows_is_refused():
+    x = rng.normal(size=(200_000, 2))
+    x[:, 0] = 0.1  # whose mean is not 0.1
+    with pytest.raises(ValueError, match="feature 0 is constant"):
+        FactorAnalysis(2, 1).fit(x, steps=1, run=quiet())
+
+
+@pytest.mark.parametrize("scale", [1e160, 1e-170])
+def test_numbers_without_squares_are_refused(scale):
+    with pytest.raises(ValueError, match="numbers whose squares are finite and not 0 are wanted"):
+        FactorAnalysis(3, 1).fit(scale * rng.normal(size=(20, 3)), steps=1, run=quiet())
+
+
 def test_the_examples_in_the_documentation():
     assert doctest.testmod(chapter).failed == 0

@@ -563,5 +563,42 @@ def test_what_a_model_must_write():
             getattr(base, name)(*[None] * (2 if name in ("emission_sums", "emit") else 1))
 
 
+@pytest.mark.parametrize("kind", ["categorical", "gaussian"])
+def test_a_state_that_may_not_begin_does_not_hide_those_that_may(kind):
+    """The first observation is all but impossible in the one state where a sequence begins; in logarithms it counts."""
+    pi, A = np.array([1.0, 0.0]), np.full((2, 2), 0.5)
+    if kind == "gaussian":
+        model, x = GaussianHMM(1, 2), np.array([[100.0], [100.0]])
+        model.start_at(pi, A, [[0.0], [100.0]])
+    else:
+        model, x = CategoricalHMM(2, 2), np.array([1, 1])
+        model.start_at(pi, A, [[1 - 1e-320, 1e-320], [0.5, 0.5]])
+    log_b, paths = model.log_emission(model.checked([x]).blocks[0].x), list(itertools.product(range(2), repeat=2))
+    with np.errstate(divide="ignore"):
+        terms = [chapter.log_joint(np.array(z), log_b, np.log(pi), np.log(A)) for z in paths]
+    np.testing.assert_allclose(model.score_samples([x]), scipy.special.logsumexp(terms), rtol=1e-9)
+    np.testing.assert_allclose(model.posterior([x])[0][0], [1, 0], atol=1e-12)
+
+
+def test_a_path_that_does_not_fit_is_refused():
+    model = CategoricalHMM(3, 2)
+    model.start_at([0.5, 0.5], np.full((2, 2), 0.5), np.full((2, 3), 1 / 3))
+    for path in ([0, 1], [0, 1, -1], [0, 1, 2]):
+        with pytest.raises(ValueError, match="log_joint: a path has shape .*; one state from 0 to 1 for each of 3"):
+            model.log_joint([[0, 1, 2]], [path])
+
+
+def test_one_long_sequence_among_many_short_ones_takes_little_memory():
+    import tracemalloc
+
+    parts = [np.zeros(1, int)] * 4000 + [np.zeros(4000, int)]
+    tracemalloc.start()
+    block = sequences.pack(parts, np.argsort([-len(p) for p in parts], kind="stable"), "cpu")
+    back = sequences.unpack(block.x, block)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6 and [len(back[i]) for i in (0, 4000)] == [1, 4000] and block.running == [4001] + [1] * 3999
+
+
 def test_the_examples_in_the_documentation():
     assert doctest.testmod(chapter).failed == 0

@@ -291,5 +291,18 @@ def test_what_is_refused_and_how():
         ConditionalTransform(2, 2).sample(3)
 
 
+def test_a_component_that_is_out_of_reach_in_one_coordinate_counts_in_the_next():
+    means = np.array([[0.0, 0], [60, 60]])
+    expected = scipy.stats.multivariate_normal(means[0]).logpdf([0, 60]) - np.log(2)  # two of them, as far away
+    found = chapter.log_factors(np.array([[0.0, 60]]), np.log([0.5, 0.5]), means, np.stack([np.eye(2)] * 2)).sum()
+    assert found == pytest.approx(np.logaddexp(expected, expected), rel=1e-12)
+
+
+def test_the_weibull_law_begins_at_zero():
+    np.testing.assert_array_equal(chapter.weibull(0.01).cdf(np.array([-1.0, 0.0])), [0, 0])
+    with pytest.raises(ValueError, match="weibull: k is -1; a positive shape is wanted"):
+        chapter.weibull(-1)
+
+
 def test_the_examples_in_the_documentation():
     assert doctest.testmod(chapter).failed == 0

@@ -152,5 +152,16 @@ def test_what_is_refused_and_how():
         gaussian([0.0], [[1.0]], kind="qr")
 
 
+def test_units_make_no_covariance_singular():
+    sigma = np.diag([1.0, 1e-13])
+    model = gaussian([0, 0], sigma)
+    np.testing.assert_allclose(model.weight @ model.weight.T, sigma, rtol=1e-12)
+    for singular in ([[1, 1e-7], [1e-7, 1e-14]], [[1, 0], [0, 0]], [[0, 0], [0, 0]]):
+        with pytest.raises(ValueError, match="covariance is singular"):
+            gaussian([0, 0], singular)
+    with pytest.raises(ValueError, match="LinearFactorModel: bias"):
+        gaussian([np.nan, 0], np.eye(2))
+
+
 def test_the_examples_in_the_documentation():
     assert doctest.testmod(chapter).failed == 0

@@ -227,3 +227,9 @@ def test_what_cannot_be_is_refused():
         mcmc.Metropolis(LOGISTIC, chains=0)
     with pytest.raises(ValueError, match=r"Metropolis: 0 steps were taken, of which the first 200 .* \(fit\)"):
         mcmc.Metropolis(LOGISTIC).sample(3)
+
+
+def test_a_chain_that_stands_still_is_worth_nothing():
+    assert (mcmc.effective_sample_size(np.full((1000, 3, 1), 3.0)) <= 3).all()  # one a chain, at most
+    with pytest.raises(ValueError, match="at least two draws are wanted"):
+        mcmc.effective_sample_size(np.zeros((1, 2, 1)))

@@ -398,5 +398,36 @@ def test_bad_input_is_refused():
         made.sample(2)
 
 
+def test_the_callers_matrix_stays_as_it_is():
+    x = scipy.sparse.csr_matrix((np.array([1.0, 2, 5, 0]), np.array([0, 0, 2, 1]), np.array([0, 3, 4])), (2, 3))
+    before = x.data.copy(), x.indices.copy()
+    corpus = LatentDirichletAllocation(3, 2).checked(x)
+    assert corpus.n_tokens == 8
+    np.testing.assert_array_equal(x.data, before[0])
+    np.testing.assert_array_equal(x.indices, before[1])
+
+
+def test_every_start_begins_at_the_same_alpha(monkeypatch):
+    seen, start = [], LatentDirichletAllocation.start
+
+    def noted(self, x):
+        start(self, x)
+        seen.append(float(self.alpha))
+
+    monkeypatch.setattr(LatentDirichletAllocation, "start", noted)
+    model = LatentDirichletAllocation(5, 2, alpha=0.3, learn_alpha=True, n_init=3, rng=tg.random.Generator(0))
+    model.fit(X, steps=3, run=quiet())
+    assert seen == [0.3] * 3 and float(model.alpha) != 0.3
+
+
+def test_no_words_and_infinite_topics_are_refused():
+    model = LatentDirichletAllocation(5, 2, eta=0.1)
+    model.start_at(np.ones((2, 5)))
+    with pytest.raises(ValueError, match="perplexity: x holds no word at all"):
+        model.perplexity(np.zeros((3, 5)))
+    with pytest.raises(ValueError, match="start_at: weights"):
+        model.start_at(np.full((2, 5), np.inf))
+
+
 def test_the_examples_in_the_documentation():
     assert doctest.testmod(chapter).failed == 0

@@ -152,7 +152,7 @@ def test_gradients_of_a_gated_layer_at_both_orders():
 @equation(DilatedNet.along, 6)
 def test_the_answer_is_the_softmax_of_a_mean_of_scores_and_so_is_the_answer_so_far():
     model = net().to(dtype="float64")
-    level = S / np.sqrt((S**2).mean(1, keepdims=True) + 1e-8)
+    level = S / np.sqrt((S**2).mean(1, keepdims=True))
     h = model.hidden(tg.tensor(level)).numpy()  # (n, channels, T)
     scores = np.einsum("kc,nct->ntk", model.readout.weight.numpy(), h) + model.readout.bias.numpy()
     np.testing.assert_allclose(model(tg.tensor(S)).numpy(), scores.mean(1), rtol=1e-9)
@@ -200,3 +200,17 @@ def test_refusals():
 
 def test_the_docstrings_examples():
     assert doctest.testmod(chapter).failed == 0
+
+
+@pytest.mark.parametrize("loudness", [1e-20, 1e-4, 1, 1e20])
+def test_sounds_of_any_loudness_are_levelled(loudness):
+    s = (loudness * rng.normal(size=(3, 50))).astype(np.float32)
+    np.testing.assert_allclose(np.mean(np.square(chapter.levelled(s)), 1), 1, rtol=1e-5)
+    assert (chapter.levelled(0 * s) == 0).all()
+
+
+def test_the_lowest_number_of_a_file_is_minus_one(tmp_path):
+    with wave.open(str(tmp_path / "low.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(np.array([-32768, 32767], "<i2").tobytes())
+    np.testing.assert_array_equal(chapter.read_wav(tmp_path / "low.wav")[0], [-1, 1])

@@ -235,3 +235,18 @@ def test_refusals():
 
 def test_the_docstrings_examples():
     assert doctest.testmod(chapter).failed == 0
+
+
+def test_answers_beyond_the_dtype_are_refused():
+    for bad in (-np.inf, 1e39):
+        with pytest.raises(ValueError, match="Readout: y"):
+            Readout(1, "linear").fit(np.ones((3, 1)), np.array([0, 1, bad]), steps=1, run=quiet())
+
+
+def test_a_search_that_gives_up_says_so():
+    z = np.linspace(0, 1e4, 50)[:, None]
+    y = np.round(np.exp(5e-4 * z[:, 0]))
+    with pytest.raises(RuntimeError, match="still has a slope of .*; features of about the size of 1 are wanted"):
+        Readout(1, "exp").to(dtype="float64").fit_exactly(z, y)
+    model = Readout(1, "exp").to(dtype="float64").fit_exactly(z / 1e4, y)
+    assert np.abs(np.log(model.predict(z / 1e4)) - np.log(y)).max() < 0.5

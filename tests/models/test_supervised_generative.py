@@ -381,3 +381,24 @@ def test_what_has_no_density_is_refused_or_made_round():
         NaiveBayes(3, 3, levels=1)
     with pytest.raises(ValueError, match="n_directions is 3; 1 to 2 are wanted"):
         fitted("linear").fisher(3)
+
+
+def test_as_many_classes_as_examples_are_wanted():
+    model = fitted("linear")
+    for n, classes in ((5, [0, 1]), (2, [[0, 1]]), (0, [])):
+        with pytest.raises(ValueError, match=r"classes has shape .* is wanted, at least one"):
+            model.sample_labelled(n, classes=np.array(classes, int))
+
+
+def test_a_score_of_labels_of_another_shape_is_refused():
+    model = fitted("linear")
+    x = model.sample(6, rng=tg.random.Generator(0))
+    for y in (np.zeros((6, 1), int), np.zeros(1, int)):
+        with pytest.raises(ValueError, match="y"):
+            model.score(x, y)
+
+
+def test_infinite_smoothing_is_refused():
+    for options in (dict(alpha=np.inf), dict(var_smoothing=np.inf), dict(alpha=np.nan)):
+        with pytest.raises(ValueError, match="NaiveBayes: .* a positive number and one of 0 or more are wanted"):
+            naive.NaiveBayes(2, 2, **options)

@@ -292,3 +292,15 @@ def test_refusals():
 
 def test_the_docstrings_examples():
     assert doctest.testmod(chapter).failed == 0
+
+
+def test_a_curvature_that_overflows_is_refused():
+    x = np.array([[1e20], [2e20], [3e20]], np.float32)
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="the curvature of x has eigenvalues from nan"):
+        DescentRegression(1, rule="newton").fit(x, np.ones(3), steps=1, run=Run(quiet=True))
+
+
+def test_a_score_of_answers_of_another_shape_is_refused():
+    model = DescentRegression(2).fit(X, Y, steps=2, run=Run(quiet=True))
+    with pytest.raises(ValueError, match="y"):
+        model.score(X, Y[:, None])

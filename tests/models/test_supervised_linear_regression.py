@@ -236,3 +236,20 @@ def test_refusals():
 
 def test_the_docstrings_examples():
     assert doctest.testmod(chapter).failed == 0
+
+
+@pytest.mark.parametrize("x", [np.full((10, 1), 0.7), np.full((20, 1), 0.3),
+                               np.linspace(0, 1, 12)[:, None] * [1.0, 3.0] + [0, 0.1]])  # fmt: skip
+def test_columns_that_say_nothing_new_are_refused(x):
+    with pytest.raises(ValueError, match="the normal equations have no single solution: column"):
+        LinearRegression(x.shape[1]).fit_exactly(x, np.arange(len(x), dtype=float))
+
+
+def test_no_digits_are_lost_far_from_the_origin():
+    """Seconds since 1970, say."""
+    x = 1.6e9 + 10 * rng.normal(size=(50, 1))
+    y = 2 * (x[:, 0] - 1.6e9) + 0.01 * rng.normal(size=50)
+    model = LinearRegression(1).to(dtype="float64").fit_exactly(x, y)
+    assert model.score(x, y) > 0.999
+    with pytest.raises(ValueError, match="y"):
+        model.score(x, y[:, None])

@@ -240,3 +240,9 @@ def test_refusals():
 
 def test_the_docstrings_examples():
     assert doctest.testmod(chapter).failed == 0
+
+
+def test_a_score_of_answers_of_another_shape_is_refused():
+    model = PolynomialRegression(1)
+    with pytest.raises(ValueError, match="y"):
+        model.score(np.zeros(4), np.zeros((4, 1)))

@@ -98,3 +98,9 @@ def test_one_class_is_refused():
 
 def test_the_docstrings_examples():
     assert doctest.testmod(chapter).failed == 0
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_classes_that_there_are_not_are_not_learnt_by_heart(wrong):
+    with pytest.raises(ValueError, match="by_heart: y has classes from .*; 0 to 2 are wanted"):
+        chapter.by_heart(np.eye(4), np.array([0, 1, 2, wrong]), 3, tg.random.Generator(0))

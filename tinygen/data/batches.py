@@ -24,6 +24,8 @@ def batch(x: Any, rng: Generator, size: int) -> Any:
     ----------
     x : array (n, ...), or a tuple of arrays with n rows each, which are drawn together
     """
+    if size < 1:
+        raise ValueError(f"batch: size must be at least 1, got {size!r}")
     rows = rng.integers(0, _length("batch", x), size)
     return take(x, rows)
 

@@ -25,8 +25,9 @@ $$ \log P(x) = \sum_{j=1}^d x_j \log p_j + (1 - x_j) \log (1 - p_j)
 It sums to one over all $2^d$ images without a partition function, because each factor of (1) does.
 
 **Learning.** No weight serves two pixels, so maximum likelihood is $d$ separate logistic regressions, each of them
-convex: there are no false optima, and any descent finds the best weights. The gradient is what the data say less what
-the model expects,
+convex: there are no false optima, and a descent in small enough steps comes as near to the best likelihood as one
+likes. (There need be no best weights: for a pixel that is black in all examples, or that the earlier ones foretell
+without an error, they grow without end.) The gradient is what the data say less what the model expects,
 
 $$ \frac{\partial \log P(x)}{\partial w_{j\ell}} = (x_j - p_j)\, x_\ell \quad (\ell < j), \qquad
    \frac{\partial \log P(x)}{\partial b_j} = x_j - p_j. \tag{4} $$

@@ -39,9 +39,9 @@ that these terms are close to 0). For Gaussians $q_\theta$ the slope is 0 where 
 $$ \mathbb E_q X = \mathbb E_p X, \qquad \mathrm{Var}_q X = \mathrm{Var}_p X, \tag{5} $$
 
 be there a valley of $p$ between its two hills or not. *Reverse*, (4), is a mean under the model, and asks for the value
-of $p$ there (variational inference has it, up to a constant). Mass where $p$ has none is punished without limit, mass
-that is missing costs nothing, so it *seeks a mode*. JS is between the two and may do either, depending on the start.
-S4 supposes that this is why adversarial networks do well; that is a conjecture.
+of $p$ there (variational inference has it, up to a constant). Mass where $p$ has none is punished without limit; mass
+that is missed costs little, $-\log$ of the share that is kept, so it *seeks a mode*. JS is between the two and may do
+either, depending on the start. S4 supposes that this is why adversarial networks do well; that is a conjecture.
 
 **Where the mass lies.** KL and JS compare heights at one place. They do not know which places are near each other. Take
 two boxes, uniform laws on $[0, 1]$ and on $[\delta, \delta + 1]$ (the parallel lines of the Wasserstein GAN paper, with
@@ -208,7 +208,7 @@ class GaussianOnGrid(Model):
     ----------
     positions : the places, (k,), rising
     divergence : "forward" for KL(p, model), "reverse" for KL(model, p), "js", "earth mover" or "cramer"
-    lr : the rate of Adam
+    lr : the rate of Adam, for a mean in the unit of the positions: about a three-hundredth of their width suits
     schedule : the factor of the rate as a function of the step; None keeps it
     rng : the Generator of the mean it starts at, in the middle half of the line, and of draws; None takes fresh
         entropy. The model lives on its device.

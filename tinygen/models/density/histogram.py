@@ -99,6 +99,8 @@ def normal_reference(sigma: float, n: int) -> float:
 def cross_validation(counts, h: float) -> float:
     r"""(6) from the counts of all bins, in a volume of $h^d$ each."""
     n, volume = float(counts.sum()), h**counts.ndim
+    if n < 2:
+        raise ValueError("cross_validation: one example is counted; at least two are wanted, for one to be left out")
     return (2 - (n + 1) / n**2 * float((counts * counts).sum())) / ((n - 1) * volume)
 
 
@@ -200,12 +202,14 @@ class Histogram(Model):
 
     def _boxes(self, x, *, outside: str):
         """The box of each row, (n, d) whole numbers; rows outside all of them are refused, or marked: a mask (n,)."""
+        xp, end = backend.array_module(x), self.x_0 + self.n_bins * self.h
         j = bins(x, self.x_0, self.h)
+        last = (j == self.n_bins) & (x <= end + 1e-15 * (abs(self.x_0) + abs(end)))  # the last border, but for rounding
+        j = xp.where(last, self.n_bins - 1, j)
         inside = ((j >= 0) & (j < self.n_bins)).all(1)
         if outside == "marked":
-            return backend.array_module(x).clip(j, 0, self.n_bins - 1).astype("int64"), inside
+            return xp.clip(j, 0, self.n_bins - 1).astype("int64"), inside
         if not bool(inside.all()):
-            end = self.x_0 + self.n_bins * self.h
             low, high = float(x.min()), float(x.max())
             raise ValueError(f"Histogram: x has values from {low:g} to {high:g}, and the bins go from {self.x_0:g} to "
                              f"{end:g}; bins that hold all of x are wanted (x_0, h, n_bins)")  # fmt: skip

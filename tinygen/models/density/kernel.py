@@ -77,7 +77,8 @@ $$ (K * K)(u) = \underset{\text{Gaussian}}{\frac{e^{-u^2/4}}{2\sqrt\pi}}, \quad
 
 Radial kernels of several dimensions have no such formula that holds for all $d$: `overlap` integrates them. `fit`
 tries bandwidths from wide to narrow, one a step, and keeps the one with the least CV. Beware of rows that occur
-several times, such as rounded numbers: as $h \to 0$ they send CV to $-\infty$.
+several times, such as rounded numbers: enough of them (on the line, for a Gaussian, more than $0.27\, n$ pairs that
+coincide) send CV to $-\infty$ as $h \to 0$.
 
 **Sampling is exact.** Choose an example, and add $h$ times a draw from $K$. On an axis, $v_1, v_2, v_3$ uniform in
 $[0, 1)$: a rectangle is $2 v_1 - 1$, a triangle $v_1 - v_2$, Epanechnikov the median of the three, times 2, less 1.
@@ -329,7 +330,7 @@ class KernelDensity(WithExamples):
         if kernel not in KERNELS:
             raise ValueError(f"KernelDensity: kernel is {kernel!r}; {', '.join(KERNELS)} are there")
         named = bandwidth in ("reference", "cross-validation")
-        if not named and (isinstance(bandwidth, str) or not 0 < bandwidth < math.inf):
+        if not named and (isinstance(bandwidth, str) or not 1e-150 < bandwidth < math.inf):
             raise ValueError(f"KernelDensity: bandwidth is {bandwidth!r}; a positive number, 'reference' or "
                              "'cross-validation' is wanted")  # fmt: skip
         self.n_features, self.kernel, self.product, self.rule = n_features, kernel, product, bandwidth
@@ -383,7 +384,7 @@ class KernelDensity(WithExamples):
             return float(self.rule)
         n, d = x.shape
         sigma = math.sqrt(float(((x - x.mean(0)) ** 2).mean()))
-        if not sigma > 0 or n < 2:
+        if not sigma > 1e-14 * float(abs(x).max()) or n < 2:
             raise ValueError(f"KernelDensity: x has {n} rows that are all alike, so no bandwidth follows from them; "
                              "examples that differ, or bandwidth=, a number, are wanted")  # fmt: skip
         first = reference_bandwidth(sigma, n, d, self.kernel, self.product)

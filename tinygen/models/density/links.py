@@ -18,7 +18,7 @@ $$ s_{j\ell} = \sqrt n\, \left| \hat P_n(X_j = 1, X_\ell = 1)
 The difference in (1) is 1/4 at most. If two variables are dependent it tends to a constant, and $s_{j\ell}$ grows
 like $\sqrt n$; if they are independent the difference is of the order $1 / \sqrt n$, and $s_{j\ell}$ keeps its size.
 For continuous variables its law is then the same whatever their distributions are ("distribution free": Blum, Kiefer
-and Rosenblatt 1961, who S4 cites). For discrete ones it is not: a pixel that is white in one image of a hundred
+and Rosenblatt 1961, whom S4 cites). For discrete ones it is not: a pixel that is white in one image of a hundred
 cannot have a large $s$, neither by chance nor by dependence. So (1) ranks the pairs by what they have to say about
 all images and not by how sure it is that they are dependent. With thousands of examples nearly all pairs of pixels
 are dependent beyond doubt, and the question is rather which of them matter.
@@ -33,8 +33,10 @@ one:
 
 $$ \mathrm{CV}(\tau) = \frac1F \sum_{f=1}^F \frac{1}{|S_f|} \sum_{i \in S_f} -\log P_{\tau, -f}(x_i). \tag{4} $$
 
-The $\tau$ with the least CV is chosen. The pairs are tested anew for every part: pairs chosen with the help of the
-examples that judge them would look better than they are.
+The $\tau$ with the least CV is chosen. (A net of all parts but one has only $n_{-f}$ examples, and $s$ of dependent
+pairs is smaller by $\sqrt{n_{-f} / n}$ there; so it gets $\tau \sqrt{n_{-f} / n}$, which links about as many.) The
+pairs are tested anew for every part: pairs chosen with the help of the examples that judge them would look better than
+they are.
 
 **When it pays.** A link that is left out saves the noise that its weights would learn, and loses what the pair had to
 say. With few examples for each weight the first counts more, and a pruned net predicts better than a full one. With
@@ -90,7 +92,7 @@ def linked(s, threshold: float | None):
 
 
 def thresholds(s, shares: Sequence[float]) -> list[float]:
-    r"""The $\tau$ that link these shares of all pairs, or somewhat less where several pairs have the same $s$."""
+    r"""The $\tau$ that link at most these shares of all pairs: up to a pair less, and fewer where some have one $s$."""
     s = backend.to_numpy(s)
     return [float(t) for t in np.quantile(s[np.tril_indices(len(s), -1)], 1 - np.array(shares), method="higher")]
 
@@ -104,4 +106,6 @@ def cross_validation(x: np.ndarray, tried: Sequence[float | None], loss: Callabl
     if not 2 <= folds <= len(x):
         raise ValueError(f"cross_validation: folds is {folds!r}; from 2 to the {len(x)} rows there are is wanted")
     part = backend.to_numpy(rng.permutation(len(x))) % folds
-    return np.array([[loss(x[part != f], x[part == f], threshold) for f in range(folds)] for threshold in tried])
+    shrunk = [math.sqrt((part != f).mean()) for f in range(folds)]  # as s of dependent pairs is, on fewer examples
+    return np.array([[loss(x[part != f], x[part == f], None if threshold is None else threshold * shrunk[f])
+                      for f in range(folds)] for threshold in tried])  # fmt: skip

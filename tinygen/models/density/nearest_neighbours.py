@@ -27,7 +27,8 @@ $$ \frac{1}{2r} \int_{x-r}^{x+r} f(u)\, du - f(x) \approx \frac{r^2}{6} f''(x)
    = \frac{f''(x)}{24 f(x)^2} \left( \frac kn \right)^2, \tag{4} $$
 
 so **$k/n$ must vanish**: with $k = n/5$ the ball always holds a fifth of the probability. Both together are enough:
-$\hat f_{n,k}(x) \to f(x)$ for $k \to \infty$, $k/n \to 0$ (S4 eq. 60). The best compromise of (3) and (4) at a point,
+$\hat f_{n,k}(x) \to f(x)$ for $k \to \infty$, $k/n \to 0$ (S4 eq. 60). The best compromise of (3) and (4), where
+$f'' \ne 0$,
 
 $$ \mathrm{MSE} \approx \left( \frac{f''}{24 f^2} \right)^2 \left( \frac kn \right)^4 + \frac{f^2}{k}, \qquad
    k_{\mathrm{opt}} = \left( \frac{144 f^6}{f''^2} \right)^{1/5} n^{4/5}, \tag{5} $$
@@ -40,7 +41,7 @@ So $\hat f$ falls like $\lVert x \rVert^{-d}$ only, and between two large radii 
 $$ \int_{R_1 < \lVert x \rVert < R_2} \hat f_{n,k}(x)\, dx \;\to\; \frac{k\, d}{n} \log \frac{R_2}{R_1}, \tag{6} $$
 
 as much from 100 to 1000 as from 10 to 100: the integral diverges. On the line it can be written out. To the right of
-all examples, the $k$-th nearest is the $k$-th largest, $X_{(n-k+1)}$, and so
+all examples, the $k$-th nearest is the $k$-th largest, $X_{(n-k+1)}$, and so, for $k \ge 2$,
 
 $$ \int_{X_{(n)}}^{R} \hat f_{n,k}(x)\, dx = \frac{k}{2n} \log \frac{R - X_{(n-k+1)}}{X_{(n)} - X_{(n-k+1)}}. \tag{7} $$
 
@@ -93,6 +94,8 @@ def distances(x, X, k: int):
 
     By SciPy's tree, or, on a GPU and in many dimensions, by a table of the squares, some points at a time.
     """
+    if not 1 <= k <= len(X):
+        raise ValueError(f"distances: k is {k} of {len(X)} examples; from 1 to all of them is wanted")
     if backend.device_of(X) == "cpu" and X.shape[1] <= TREE:
         return cKDTree(X).query(x, [k])[0][:, 0]
     xp = backend.array_module(X)
@@ -178,7 +181,7 @@ class NearestNeighbours(WithExamples):
     places: tg.Tensor
 
     def __init__(self, n_features: int, *, k: int | None = None, box_points: int = 2000, rng: Generator | None = None):
-        if n_features < 1 or (k is not None and k < 1) or box_points < 1:
+        if n_features < 1 or (k is not None and (k < 1 or k != int(k))) or box_points < 1:
             raise ValueError(f"NearestNeighbours: n_features is {n_features}, k {k!r} and box_points {box_points}; at "
                              "least one of each is wanted")  # fmt: skip
         self.n_features, self.given = n_features, k
@@ -207,11 +210,16 @@ class NearestNeighbours(WithExamples):
                              "columns that vary, or k=, a number, are wanted")  # fmt: skip
         self.register_buffer("examples", tg.tensor(x, device=self.rng.device))
         self.criterion.assign(-math.inf)
+        self.k.assign(self.given or 0)
         tried = ladder(len(x), steps) if self.given is None else [self.given][:steps]
         for step in run.steps(self, len(tried)):
             if step == 1:
                 self.places.assign(self.rng.uniform(self.places.shape, dtype="float64"))
             run.log(**self.update(tried[step - 1]))
+        if int(self.k) < 1:
+            raise ValueError("NearestNeighbours: (8) is minus infinity for every number of neighbours tried, as when a "
+                             "row makes up more than half of x; k=, a number, at least one step, or rows that differ "
+                             "(add a little noise) are wanted")  # fmt: skip
         return self
 
     def update(self, k: int) -> dict:
@@ -232,10 +240,11 @@ class NearestNeighbours(WithExamples):
         left_out = float(log_estimate(own, k, n - 1, d).mean())
         low, high = X.min(0), X.max(0)
         in_box = log_estimate(distances(low + (high - low) * self.places.data, X, k), k, n, d)
-        inside = float(xp.exp(in_box).mean() * (high - low).prod())
-        if not (math.isfinite(left_out) and math.isfinite(inside)):  # examples that coincide
+        log_inside = float(tg.logsumexp(in_box)) - math.log(len(in_box)) + float(xp.log(high - low).sum())
+        inside = math.exp(min(log_inside, 700.0))
+        if not (math.isfinite(left_out) and math.isfinite(log_inside)):  # examples that coincide
             return -math.inf, inside
-        return left_out - math.log(inside), inside
+        return left_out - log_inside, inside
 
     # ---- what it can do ----
 

@@ -8,8 +8,8 @@ $$ (K * K)(s) = 2 c_d^2\, S_{d-1} \int_0^{1 - s/2} \int_0^{\sqrt{1 - (b + s/2)^2
    \kappa\left( \sqrt{\rho^2 + (b + \tfrac s2)^2} \right) \kappa\left( \sqrt{\rho^2 + (b - \tfrac s2)^2} \right)
    \rho^{d-2}\, d\rho\, db, \tag{1} $$
 
-with $S_{d-1} = 2 \pi^{(d-1)/2} / \Gamma(\tfrac{d-1}2)$, what a sphere of $d - 1$ dimensions measures. The tip of a
-triangular kernel, at $b = s/2$, is made a border; near $b = 1 - s/2$, where the lens ends like a root, $b$ runs
+with $S_{d-1} = 2 \pi^{(d-1)/2} / \Gamma(\tfrac{d-1}2)$, what the unit sphere of $\mathbb R^{d-1}$ measures. The tip of
+a triangular kernel, at $b = s/2$, is made a border; near $b = 1 - s/2$, where the lens ends like a root, $b$ runs
 quadratically.
 
 Notation
@@ -47,7 +47,7 @@ def lens_integral(s, kernel: str, d: int) -> np.ndarray:
 
 @functools.cache
 def radial_self_convolution(kernel: str, d: int) -> tuple[np.ndarray, np.ndarray]:
-    r"""$\sqrt{1 - s/2}$ from 0 to 1, and $(K * K)(s)$ there: two arrays to interpolate between, to about 1e-7."""
+    r"""$\sqrt{1 - s/2}$ from 0 to 1, and $(K * K)(s)$ there: two arrays, to interpolate to 1e-8 d of its top."""
     v = np.linspace(0, 1, TABLE)
     s = 2 * (1 - v**2)
     values = np.concatenate([lens_integral(part, kernel, d) for part in np.array_split(s, 64)])

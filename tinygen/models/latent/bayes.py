@@ -38,7 +38,8 @@ $$ p(Y|X) \approx c \sum_k p(\theta_k, Y|X), \qquad w_k = \frac{p(\theta_k, Y|X)
 
 With 100 values along each axis, ten parameters would need $10^{20}$ places. S4 names two ways out: Markov chains, that
 go where the posterior is (`mcmc.py`), and a law of our choice, brought as near to it as it can be (`variational.py`).
-In two dimensions both can be held against (5). All three need (4) only up to a constant.
+In two dimensions both can be held against (5). For the posterior all three need (4) only up to a constant; the
+evidence, and its bound, need all of it.
 
 What it is for: a prediction weighs all curves, as (3) does all coins, and is the less sure of itself the fewer data
 speak about that place,
@@ -98,7 +99,9 @@ def coin_evidence(heads: int, flips: int, a: float = 1.0, b: float = 1.0) -> flo
     def log_beta(a, b):
         return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
-    return math.comb(flips, heads) * math.exp(log_beta(*coin_posterior(heads, flips, a, b)) - log_beta(a, b))
+    # the number of orders is 1 / ((n + 1) B(k + 1, n - k + 1))
+    after = log_beta(*coin_posterior(heads, flips, a, b)) - log_beta(a, b)
+    return math.exp(after - log_beta(heads + 1, flips - heads + 1)) / (flips + 1)
 
 
 def next_flip(heads: int, flips: int, a: float = 1.0, b: float = 1.0) -> float:
@@ -167,7 +170,7 @@ class MeanAndPrecision:
     d = 2
 
     def __init__(self, *, prior_std: float = 10.0, a: float = 1.0, b: float = 1.0):
-        if not min(prior_std, a, b) > 0:
+        if not all(v > 0 for v in (prior_std, a, b)):
             raise ValueError(f"MeanAndPrecision: prior_std, a and b are {prior_std}, {a}, {b}; positive numbers wanted")
         self.prior_std, self.a, self.b = prior_std, a, b
 

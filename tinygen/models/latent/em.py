@@ -26,7 +26,8 @@ The first term is what the M step gains. The second comes for free. It would do 
 
 S4 asks to "prove that this algorithm converges". That is not what (4) says. The likelihoods rise, so they converge
 *if* they are bounded (those of a Gaussian mixture are not: see its chapter); nothing follows about $\theta$ itself,
-which may go on moving along a ridge; and where it does settle, $\ell$ is stationary, which need not be a maximum.
+which may go on moving along a ridge; and where it does settle, $\ell$ is stationary (inside the range of $\theta$: a
+probability that starts at 0 stays there, whatever the slope), which need not be a maximum.
 
 **The same from above: a bound that is raised by turns.** For *any* law $q$ over $z$, define
 

@@ -81,7 +81,7 @@ import tinygen as tg
 from tinygen import optim
 from tinygen.backend import arrays as backend
 from tinygen.backend.random import Generator
-from tinygen.models.latent.pca import Condensed
+from tinygen.models.latent.pca import Condensed, checked_rows
 from tinygen.models.latent.probabilistic_pca import LOG_2PI, LinearGaussian, covariance
 
 # ---- the equations --------------------------------------------------------------------------------------
@@ -187,7 +187,8 @@ class FactorAnalysis(LinearGaussian):
         xp = backend.array_module(known.R)
         S = xp.matmul(known.R.T, known.R) / known.n
         variances = tg.diagonal(S)
-        start = self.noise.data if self.started else variances / 2
+        # from a little above the floor, below which (3) has no slope
+        start = tg.maximum(self.noise.data, 10 * self.floor * variances) if self.started else variances / 2
         log_psi = tg.tensor(xp.log(start / variances), requires_grad=True)  # in units of the variances
         # no best psi is above its variance; a line search may try to go there
         noise = lambda t: noise_variances(tg.exp(tg.minimum(t, 3.0)), 1.0, self.floor) * variances
@@ -216,14 +217,14 @@ class FactorAnalysis(LinearGaussian):
 
     def checked(self, x) -> Condensed:
         """x for `update`, where the parameters are, or an error that says what is wrong."""
-        found = super().checked(x)
-        # a column of one number may differ from its mean by rounding
-        spread = backend.to_numpy(tg.sqrt((found.R * found.R).sum(0) / found.n))
-        constant = spread <= 1e-14 * abs(backend.to_numpy(found.mean))
+        if isinstance(x, Condensed):
+            return x
+        x = checked_rows("FactorAnalysis", x, self.mean, self.n_features)
+        constant = backend.to_numpy((x == x[:1]).all(0)) & (len(x) > 1)
         if constant.any():
             raise ValueError(f"FactorAnalysis: feature {int(constant.argmax())} is constant ({int(constant.sum())} in "
                              "all), so there is nothing to learn; features that vary are wanted")  # fmt: skip
-        return found
+        return super().checked(x)
 
     def _noise(self, left, variances):
         """(3)."""

@@ -72,13 +72,12 @@ $$ \hat\beta_{t-1}(i) = \sum_j A_{ij}\, \frac{b_j(x_t)}{c_t}\, \hat\beta_t(j), \
    \gamma_t = \hat\alpha_t\, \hat\beta_t, \qquad
    \xi_t(i, j) = \hat\alpha_{t-1}(i)\, A_{ij}\, \frac{b_j(x_t)}{c_t}\, \hat\beta_t(j), \tag{13} $$
 
-with $\log p(x) = \sum_t \log c_t$. What is left are products of matrices. But all states share one scale. A state whose
-share falls below $10^{-308}$ is lost; and if later observations rule out the others (in a model that only moves on
-from left to right, say) the likelihood is then said to be 0 when it is not. This cannot happen while every move is
-possible: each state is then reached afresh from the likeliest, and if $\min_{ij} A_{ij} = a$, no $\hat\beta$ leaves
-$[a, 1/a]$. So (12) and (13) serve while $a > 10^{-102}$
-(`least_move`). Otherwise (2)–(6) are done in logarithms, each sum about its
-own largest term,
+with $\log p(x) = \sum_t \log c_t$. What is left are products of matrices. But all states share one scale. A state
+whose share falls below $10^{-308}$ is lost; and if later observations rule out the others (in a model that only moves
+on from left to right, say) the likelihood is then said to be 0 when it is not. This cannot happen while every move is
+possible, if the scale of the first observation is set by $\pi_j b_j$ and not by $b_j$: each state is then reached
+afresh from the likeliest, and if $\min_{ij} A_{ij} = a$, no $\hat\beta$ leaves $[a, 1/a]$. So (12) and (13) serve
+while $a > 10^{-102}$ (`least_move`). Otherwise (2)–(6) are done in logarithms, each sum about its own largest term,
 
 $$ \log \sum_i e^{a_i} = a_* + \log \sum_i e^{a_i - a_*}, \qquad a_* = \max_i a_i, \tag{14} $$
 
@@ -420,8 +419,11 @@ class HiddenMarkov(EM):
         log_pi, log_A = (backend.to_numpy(a) for a in self._logs())
         found = []
         for x_i, z_i in zip(x, z, strict=True):
-            (block,) = self.checked([x_i]).blocks
-            found.append(log_joint(np.asarray(z_i), backend.to_numpy(self.log_emission(block.x)), log_pi, log_A))
+            (block,), path = self.checked([x_i]).blocks, np.asarray(z_i)
+            if path.shape != (len(block.x),) or not ((path >= 0) & (path < self.n_states)).all():
+                raise ValueError(f"{type(self).__name__}.log_joint: a path has shape {path.shape}; one state from 0 to "
+                                 f"{self.n_states - 1} for each of {len(block.x)} observations is wanted")  # fmt: skip
+            found.append(log_joint(path, backend.to_numpy(self.log_emission(block.x)), log_pi, log_A))
         return np.array(found)
 
     def play(self, n: int, length: int | None = None, *, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -497,10 +499,14 @@ class HiddenMarkov(EM):
     def _filtered(self, block: Block) -> tuple[Any, Any, Any, Any]:
         r"""$\log p(x)$ of each sequence of a block; and alpha, b and c, or their logarithms and None."""
         if float(self.transitions.data.min()) > least_move(self.transitions.dtype):
-            b, top = self.scaled_emission(block.x)
-            alpha, c = scaled_forward(b, self.initial.data, self.transitions.data, block.running)
-            each, xp = log(c) + top, backend.array_module(c)
-            log_p = xp.bincount(block.owner, weights=each, minlength=block.running[0]).astype(each.dtype)
+            (b, top), xp, n = self.scaled_emission(block.x), backend.array_module(block.x), block.running[0]
+            # the first ones with pi: a state that may not begin must not set the scale of those that may
+            first = self.log_emission(block.x[:n]) + self._logs()[0][:, None]
+            top[:n] = first.max(0)
+            b[:, :n] = tg.exp(first - tg.maximum(top[:n], lowest(top.dtype)))
+            alpha, c = scaled_forward(b, xp.ones_like(self.initial.data), self.transitions.data, block.running)
+            each = log(c) + top
+            log_p = xp.bincount(block.owner, weights=each, minlength=n).astype(each.dtype)
             return log_p, alpha, b, c
         log_b = self.log_emission(block.x)
         alpha = forward(log_b, *self._logs(), block.running)

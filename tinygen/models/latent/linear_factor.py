@@ -23,9 +23,9 @@ $$ W W^\top = \Sigma. \tag{4} $$
 S2 takes Cholesky's, which is lower triangular: the first coordinate is made of the first factor, the second of the
 first two, and so on. With $\Sigma = V \Lambda V^\top$, its eigenvectors and eigenvalues, two others are the symmetric
 one, $V \Lambda^{1/2} V^\top$, and the principal one, $V \Lambda^{1/2}$, whose factors are the principal components
-(`pca`). All are $W R$ for each other's $W$ with some rotation $R$, and the data cannot tell them apart: a standard
-normal vector that is rotated is standard normal. Cholesky's algorithm divides by what is left of each variance, and so
-needs a $\Sigma$ that is positive definite; the eigenvectors do not.
+(`pca`). All are $W R$ for each other's $W$ with some rotation $R$ (or one and a reflection), and the data cannot tell
+them apart: a standard normal vector that is rotated is standard normal. Cholesky's algorithm divides by what is left
+of each variance, and so needs a $\Sigma$ that is positive definite; the eigenvectors do not.
 
 **Other factors.** With factors that are not normal, $W$ shows. If it is square and invertible, change the variables
 (S2 eq. 2.42, the determinant of a linear map being the same everywhere):
@@ -121,6 +121,7 @@ class LinearFactorModel:
             raise ValueError(f"LinearFactorModel: factors of shape {factors.batch_shape}; one law, or one for each of "
                              f"the {self.weight.shape[1]} columns of weight, is wanted")  # fmt: skip
         require_finite("LinearFactorModel: weight", self.weight)
+        require_finite("LinearFactorModel: bias", self.bias)
         self.factors = factors
 
     def sample(self, n: int, *, rng: Generator | None = None) -> np.ndarray:
@@ -153,8 +154,11 @@ def gaussian(mean, covariance, *, kind: str = "cholesky") -> LinearFactorModel:
         raise ValueError(f"gaussian: mean {mean.shape}, covariance {sigma.shape} and kind {kind!r}; (d,), (d, d) and "
                          f"one of {', '.join(ROOTS)} are wanted")  # fmt: skip
     require_finite("gaussian: covariance", sigma)
-    values, least = np.linalg.eigvalsh(sigma), 1e-12 * abs(sigma).max() * len(mean)
-    if not np.allclose(sigma, sigma.T, rtol=1e-10, atol=least) or values[0] < -least:
+    units = np.sqrt(np.maximum(np.diagonal(sigma), 0))
+    units = np.where(units > 0, units, units.max(initial=0) or 1)  # whose choice makes nothing singular
+    correlation, least = sigma / units / units[:, None], 1e-12 * len(mean)
+    values = np.linalg.eigvalsh(correlation)
+    if not np.allclose(correlation, correlation.T, rtol=1e-10, atol=least) or values[0] < -least:
         raise ValueError("gaussian: covariance is not symmetric, or has a negative eigenvalue (the least is "
                          f"{values[0]:.3g}); a covariance matrix is wanted")  # fmt: skip
     if kind == "cholesky" and values[0] <= least:

@@ -156,12 +156,14 @@ def autocorrelation(draws: np.ndarray) -> np.ndarray:
     F = np.fft.rfft(draws - draws.mean(0), 2 * T, axis=0)  # padded, so that the end does not meet the beginning
     C = np.fft.irfft(abs(F) ** 2, axis=0)[:T].mean(1) / T  # (T, d)
     W, overall = _within_and_overall(draws)
-    return 1 - (W - C) / overall
+    return 1 - (W - C) / np.where(overall > 0, overall, 1.0)
 
 
 def effective_sample_size(draws: np.ndarray) -> np.ndarray:
     r"""(8): $T_{\text{eff}}$ of every parameter, for its mean; (T, m, d) to (d,), on the host."""
     T, m, _ = draws.shape
+    if T < 2:
+        raise ValueError(f"effective_sample_size: draws has shape {draws.shape}; at least two draws are wanted")
     rho = autocorrelation(draws)[: T - T % 2]
     rho[0] = 1.0
     pairs = rho[0::2] + rho[1::2]  # (T / 2, d)

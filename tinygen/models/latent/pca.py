@@ -288,4 +288,8 @@ def checked_rows(owner: str, x, like: tg.Tensor, d: int):
     if x.ndim != 2 or x.shape[1] != d or not len(x):
         raise ValueError(f"{owner}: x has shape {x.shape}; at least one row of {d} features is wanted")
     require_finite(f"{owner}: x", x)
+    info, largest = np.finfo(x.dtype), max(float(x.max()), -float(x.min()))
+    if largest and not 1e3 * float(info.tiny) ** 0.5 < largest < float(info.max) ** 0.5 / 1e3:
+        raise ValueError(f"{owner}: x has values up to {largest:g}; numbers whose squares are finite and not 0 are "
+                         "wanted (rescale)")  # fmt: skip
     return x

@@ -10,8 +10,9 @@ The noise fills what the plane leaves empty. Sums of normal numbers are normal, 
 
 $$ p(x) = \mathcal N(\mu, C), \qquad C = W W^\top + \Psi, \tag{2} $$
 
-a Gaussian with $dk + 1$ numbers for its shape, where a free one has $d (d + 1) / 2$. All that follows is written for a
-diagonal $\Psi$, since `factor_analysis` uses it with a variance for each feature.
+a Gaussian with $dk + 1$ numbers for its shape ($k (k - 1) / 2$ of which only turn $z$), where a free one has $d (d +
+1) / 2$. All that follows is written for a diagonal $\Psi$, since `factor_analysis` uses it with a variance for each
+feature.
 
 **What was z?** Given $x$, it is normal again. Complete the square in $\log p(x|z) + \log p(z)$:
 
@@ -63,9 +64,9 @@ $$ \mu = \bar x, \qquad \sigma^2 = \frac{1}{d - k} \sum_{j > k} \lambda_j, \qqua
    W = (v_1, \dots, v_k)\, \mathrm{diag}(\lambda_1 - \sigma^2, \dots, \lambda_k - \sigma^2)^{1/2}: \tag{10} $$
 
 the columns of $W$ span PCA's plane, and the noise is the mean variance outside. Its other stationary points take other
-eigenvectors, and are saddles. So EM ends at (10) from almost every start, but for a rotation of $z$, which (2) cannot
-see. If the examples lie in a plane of $k$ dimensions exactly, $\sigma^2$ is 0, $C$ singular, and the likelihood
-infinite: this is refused.
+eigenvectors, or fewer, and are saddles. So EM ends at (10) from almost every start, but for a rotation of $z$, which
+(2) cannot see. If the examples lie in a plane of $k$ dimensions exactly, $\sigma^2$ is 0, $C$ singular, and the
+likelihood infinite: this is refused.
 
 Notation
 --------

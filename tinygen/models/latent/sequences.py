@@ -39,7 +39,7 @@ class Block(NamedTuple):
 def pack(sequences: list[np.ndarray], order: np.ndarray, device: str) -> Block:
     """The sequences of these numbers, from the longest to the shortest, as a Block."""
     lengths = np.array([len(sequences[i]) for i in order])
-    running = (lengths[:, None] > np.arange(lengths[0])).sum(0)  # (T,)
+    running = np.searchsorted(-lengths, -np.arange(lengths[0]))  # (T,): how many are longer than t; lengths fall
     starts, places, owner = _places(lengths, running)
     together = np.concatenate([sequences[i] for i in order])
     x, whose = np.empty_like(together), np.empty_like(owner)
@@ -59,8 +59,9 @@ def _places(lengths: np.ndarray, running: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def unpack(values: np.ndarray, block: Block) -> dict[int, np.ndarray]:
     """What a block has for each observation, (N, ...) on the host, by the number of the sequence."""
-    lengths = (np.array(block.running) > np.arange(block.running[0])[:, None]).sum(1)  # (n,)
-    _, places, _ = _places(lengths, np.array(block.running))
+    running = np.array(block.running)
+    lengths = np.searchsorted(-running, -np.arange(running[0]))  # (n,)
+    _, places, _ = _places(lengths, running)
     parts = np.split(values[places], np.cumsum(lengths)[:-1])
     return {int(i): part for i, part in zip(block.order, parts, strict=True)}
 

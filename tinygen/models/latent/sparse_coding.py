@@ -31,9 +31,9 @@ lies above it elsewhere. This separates into one number each, solved by (4):
 
 $$ h \leftarrow S_{\alpha / L}\big( h - \tfrac1L W^\top (W h - x) \big). \tag{5} $$
 
-$J$ falls in each step, by $O(1/t)$ after $t$ of them. Steps taken not from $h$ but from a little ahead of it, in the
-direction of the last move, bring it down by $O(1/t^2)$ (FISTA; Beck and Teboulle 2009): from $y^{(1)} = h^{(0)}$ and
-$t_1 = 1$, with (5) applied to $y$,
+$J$ falls in each step, and after $t$ of them is $O(1/t)$ above its least value. Steps taken not from $h$ but from a
+little ahead of it, in the direction of the last move, bring this down to $O(1/t^2)$ (FISTA; Beck and Teboulle 2009):
+from $y^{(1)} = h^{(0)}$ and $t_1 = 1$, with (5) applied to $y$,
 
 $$ h^{(i)} = \text{(5) at } y^{(i)}, \qquad t_{i+1} = \tfrac12 \big( 1 + \sqrt{1 + 4 t_i^2} \big), \qquad
    y^{(i+1)} = h^{(i)} + \frac{t_i - 1}{t_{i+1}} (h^{(i)} - h^{(i-1)}). \tag{6} $$

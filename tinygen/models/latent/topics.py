@@ -291,7 +291,7 @@ class LatentDirichletAllocation(EM):
                              "are wanted, or 0 for eta")  # fmt: skip
         super().__init__(tol=tol, n_init=n_init, rng=rng)
         self.n_words, self.n_topics, self.eta, self.restart = n_words, n_topics, eta, restart
-        self.learn_alpha, self.sweeps, self.sweep_tol = learn_alpha, sweeps, sweep_tol
+        self.first_alpha, self.learn_alpha, self.sweeps, self.sweep_tol = alpha, learn_alpha, sweeps, sweep_tol
         device, self.documents = self.rng.device, Remembered()
         self.register_buffer("weights", tg.zeros((n_topics, n_words), dtype="float64", device=device))
         self.register_buffer("alpha", tg.tensor(alpha, dtype="float64", device=device))
@@ -303,13 +303,15 @@ class LatentDirichletAllocation(EM):
         """Topics that differ a little, at random, as if the words had been dealt to them; nothing is remembered."""
         draws = self.rng.uniform(self.weights.shape, 0.5, 1.5, dtype=self.weights.dtype)
         self.weights.assign(self._from_counts(draws * (x.n_tokens / draws.sum())))
+        self.alpha.assign(self.first_alpha)
         self.documents.gamma = np.zeros((0, 0))
 
     def start_at(self, weights) -> None:
         r"""Start from $\beta$, rows that sum to one (or $\lambda$, if eta is not 0), (K, V)."""
         weights = np.asarray(weights, float)
         rows = self.eta > 0 or bool((abs(weights.sum(-1) - 1) < 1e-6).all())
-        if weights.shape != self.weights.shape or not (weights >= self.eta * (1 - 1e-9)).all() or not rows:
+        fits = (weights >= self.eta * (1 - 1e-9)) & (weights < math.inf)
+        if weights.shape != self.weights.shape or not fits.all() or not rows:
             raise ValueError(f"LatentDirichletAllocation.start_at: weights {weights.shape} from {weights.min()}; "
                              f"{self.weights.shape} are wanted, {'rows that sum to one' if self.eta == 0 else ''}"
                              f"{f'none below eta = {self.eta}' if self.eta else ''}")  # fmt: skip
@@ -399,6 +401,8 @@ class LatentDirichletAllocation(EM):
     def perplexity(self, x: Any) -> float:
         """(11); what the topics cost is no part of it."""
         x = self._counts(x)
+        if not x.sum() > 0:
+            raise ValueError("LatentDirichletAllocation.perplexity: x holds no word at all; counts above 0 are wanted")
         return math.exp(-float(self.elbo(x).sum()) / float(x.sum()))
 
     def sample(self, n: int, length: int | None = None, *, rng: Generator | None = None) -> np.ndarray:
@@ -435,7 +439,8 @@ class LatentDirichletAllocation(EM):
     def _counts(self, x: Any) -> scipy.sparse.csr_matrix:
         """x as a sparse matrix on the host, (n, V), or an error that says what is wrong."""
         x = backend.to_numpy(x) if backend.is_array(x) else x
-        x = scipy.sparse.csr_matrix(x if scipy.sparse.issparse(x) else np.atleast_2d(np.asarray(x, float)), dtype=float)
+        x = scipy.sparse.csr_matrix(x if scipy.sparse.issparse(x) else np.atleast_2d(np.asarray(x, float)), dtype=float,
+                                    copy=True)  # fmt: skip
         if x.shape[1] != self.n_words or not x.shape[0]:
             raise ValueError(f"LatentDirichletAllocation: x has shape {x.shape}; at least one row of counts of "
                              f"{self.n_words} words is wanted")  # fmt: skip

@@ -46,9 +46,10 @@ $$ \sigma_k^2 = 1 / \Lambda_{kk} \;\le\; \Sigma_{kk}, \tag{6} $$
 
 the variance of $z_k$ if all the others were *known*. This is the price of the order in KL: $q$ pays dearly for being
 where $p$ is not, and nothing for leaving out a part of $p$. "But why not $\mathrm{KL}(p \| q)$?", S1 asks. Its
-minimiser would have the right means and variances, $\Sigma_{kk}$; but it is an expectation over $p(z|x)$, which is what
-we do not have. And a skewed posterior is narrowed by any Gaussian. What helps is a larger family: any network that can
-be inverted and knows its determinant, such as a stack of coupling layers (`flow.py`), will do for $T_\lambda$.
+minimiser would have the right means and variances, $\Sigma_{kk}$; but it is an expectation over $p(z|x)$, which is
+what we do not have. A skewed posterior is often narrowed too: of the logarithm of a $\Gamma(a, b)$ number the best
+Gaussian has the variance $1/a$, less than the true $\psi'(a)$. What helps is a larger family: any network that can be
+inverted and knows its determinant, such as a stack of coupling layers (`flow.py`), will do for $T_\lambda$.
 
 Misprint: S3 writes the divergence that defines $q$ as $\mathrm{KL}(p \| q)$; S1 and S4 have it right.
 

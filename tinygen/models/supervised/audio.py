@@ -16,7 +16,7 @@ A string or a pipe has partials at whole multiples of its lowest, a bell has not
 odd ones only. Partials above $\nu / 2$ are left out: sampled, they would sound as others below. The pitch, the loudness
 and the phases $\varphi_k$ differ from note to note, and the ear hears the instrument all the same. No single sample
 tells anything: it is positive or negative by the accident of a phase. What is there is between samples, and at many
-distances: a period of a low note lasts a hundred samples.
+distances: a period of a low note lasts dozens of samples.
 
 **Dilated causal convolutions** (van den Oord et al. 2016, WaveNet; S4 on ByteNet). A layer that is to work while the
 sound goes on must look back only, at $K$ places that are $d$ apart,
@@ -108,7 +108,7 @@ def read_wav(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     if width != 2:
         raise ValueError(f"read_wav: {path} has samples of {8 * width} bits; 16 are wanted (sox IN.wav -b 16 OUT.wav)")
     n = np.frombuffer(data, "<i2").reshape(-1, channels)  # (T, channels)
-    return np.asarray(np.mean(n / LARGEST, axis=1), np.float32), rate
+    return np.asarray(np.mean(np.maximum(n / LARGEST, -1), axis=1), np.float32), rate
 
 
 def tone(tau, frequencies, loudness, decay, phases) -> np.ndarray:
@@ -135,7 +135,7 @@ INSTRUMENTS = {  # of each partial: the frequency, a multiple of the note's; the
 def notes(n: int, T: int, rng: Generator, *, rate: int = 8000, noise: float = 0.01) -> tuple[np.ndarray, np.ndarray]:
     """Notes of all instruments: samples (n, T), float32 in [-1, 1], and who plays, (n,), a number within INSTRUMENTS.
 
-    The pitch is anything from 110 to 440 a second, the loudness anything within a factor of 5; `noise` is the hiss.
+    The pitch is anything from 220 to 880 a second, the loudness anything within a factor of 5; `noise` is the hiss.
     """
     who, tau = rng.integers(0, len(INSTRUMENTS), n), np.arange(T) / rate
     pitch, level = 220 * 4 ** rng.uniform(n, dtype="float64"), 0.9 * 5 ** -rng.uniform(n, dtype="float64")
@@ -165,7 +165,9 @@ def receptive_field(K: int, dilations: Sequence[int]) -> int:
 
 def levelled(s):
     """Sounds brought to a mean square of 1, silence left alone: (b, T) to (b, T)."""
-    return s / tg.sqrt(tg.mean(tg.square(s), 1, keepdims=True) + 1e-8)
+    top = tg.max(tg.abs(s), 1, keepdims=True)
+    s = s / tg.where(top > 0, top, 1)  # so that no square is lost, or infinite
+    return s / tg.sqrt(tg.maximum(tg.mean(tg.square(s), 1, keepdims=True), 1e-30))
 
 
 class GatedLayer(nn.Module):

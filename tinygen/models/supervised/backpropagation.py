@@ -34,7 +34,8 @@ $$ c(h) = \tfrac12 \|h - y\|^2, \qquad \nabla c(h) = h - y. \tag{6} $$
 
 $$ \|\delta^\ell\| \le \|W^{(\ell + 1)}\|\, \max |\sigma'|\; \|\delta^{\ell + 1}\|, \tag{7} $$
 
-and the sigmoid's slope is at most $\tfrac14$: after twenty layers little is left to learn from.
+and the sigmoid's slope is at most $\tfrac14$: unless $\|W\|$ is 4 or more, little is left to learn from after twenty
+layers.
 
 **Corners.** $\mathrm{relu}(a) = \max(0, a)$ has no derivative at 0. What takes its place is a *subgradient* (S2 eq.
 3.11), the slope of a line through $(w_0, f(w_0))$ that stays below $f$:

@@ -25,19 +25,19 @@ $$ \bar x_{ij} = \frac{\gamma_j}{\sqrt{s_j^2 + \epsilon}} \left(\bar y_{ij} - \f
 
 The engine finds this by itself from (1) and (2), and the second derivative too, which gradient penalties need.
 
-**Why it helps.** Behind a linear map, the map's scale no longer matters (with $\epsilon = 0$):
+**Why it helps.** Behind a linear map, the map's scale no longer matters (with $\epsilon = 0$ and $c > 0$):
 
 $$ \mathrm{BN}(x\, (c W)) = \mathrm{BN}(x W), \qquad
    \nabla_{c W} C = \tfrac1c \nabla_W C, \qquad \langle W, \nabla_W C \rangle = 0. \tag{5} $$
 
-No layer can make the signal explode or vanish. The gradient is at right angles to $W$, so that every step lengthens
-it, and the longer it is the smaller the gradient: a rate that is too high cures itself. Hence the high learning rates,
-and the deep networks, that train with it and not without it. Each example is also seen in ever new company, a noise
-that works against over-fitting. (The authors' own reason, less "internal covariate shift", has not held up well:
-Santurkar et al. 2018.)
+No layer can make the signal explode or vanish. The gradient is at right angles to $W$, so that every plain step
+lengthens it, and the longer it is the smaller the gradient: a rate that is too high cures itself. Hence the high
+learning rates, and the deep networks, that train with it and not without it. Each example is also seen in ever new
+company, a noise that works against over-fitting. (The authors' own reason, less "internal covariate shift", has not
+held up well: Santurkar et al. 2018.)
 
 **Real and fake batches** (S3 part 5). A discriminator is shown real images and generated ones. With one set of running
-statistics for both, (3) converges to those of the mixture,
+statistics for both, (3) hovers about those of the mixture,
 
 $$ \mu = \tfrac12 (\mu_r + \mu_f), \qquad
    s^2 = \tfrac12 (s_r^2 + s_f^2) + \tfrac14 (\mu_r - \mu_f)^2, \tag{6} $$

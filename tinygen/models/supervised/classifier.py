@@ -74,7 +74,7 @@ class Classifier(Model):
 
     def score(self, x: np.ndarray, y: np.ndarray) -> float:
         """(1): the share of right answers."""
-        return float(np.mean(self.predict(x) == y))
+        return float(np.mean(self.predict(x) == backend.to_numpy(self.checked(x, y)[1])))
 
     def _in_parts(self, f, x) -> np.ndarray:
         """What f gives for all inputs, on the host; so many at a time, so that any number fits in memory."""

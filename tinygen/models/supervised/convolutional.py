@@ -34,7 +34,7 @@ vectors. But most of $W$ is zero, and the rest is the same few numbers over and 
 $$ W_{(r, s, t), (i, j, \ell)} = K_\ell(r - i, s - j, t), \quad \text{or 0 beyond the kernel.} \tag{5} $$
 
 The columns of $W$ are the neurons. A layer of 16 kernels, $5 \times 5$, on a $28 \times 28$ image has 416 numbers
-to learn, biases included; with a $W$ of its own for every place it would have ten million.
+to learn, biases included; with a weight for every pixel in every neuron it would have ten million.
 
 **Fewer places.** With a stride $S$ the kernel is applied at every $S$-th place only, around $1 + (i - 1) S$ for the
 $i$-th output. From $n$ places, with $P$ zeros on either side,
@@ -62,13 +62,14 @@ $$ h_m = \mathrm{relu}(\mathrm{pool}(h_{m-1} \star K^{(m)} + b^{(m)})), \quad
 with $h_0 = x$ and $\star$ for (3). The activations $f$ are the *features* of an image: what the network has found in
 it, from which the last layer only has to read off the class. Here pooling comes before relu, which never decreases and
 so exchanges with a maximum: the result is the same, at a quarter of the work. It learns by stochastic gradient descent
-on the cross-entropy. S2 names neither padding and activation of these layers, nor the rate, nor how the steps are made;
-here the size is kept, relu serves as in S2's fully connected network, and the steps are Adam's.
+on the cross-entropy. S2 names neither padding and activation of these layers nor the rate, and counts "steps of SGD";
+here the size is kept, relu serves as in S2's fully connected network, and the steps are Adam's, a relative of SGD's.
 
-**What S2 leaves out**, and what therefore starts switched off here. S2 reports 95 %, "up to 98 %" with some care:
-*dropout* on the features (the chapter on dropout); *shifts*, each training image moved by (4), by up to so many pixels
-and anew each time it is shown, so that the network cannot learn it by heart; and a *schedule*, a learning rate that
-falls towards 0, so that the weights come to rest.
+**What is added to S2's network** starts switched off here. S2 reports 95 %, and "up to 98 %" with better
+hyperparameters "and perhaps adding one or two layers". Here the layers stay, and what can be added is *dropout* on the
+features (the chapter on dropout); *shifts*, each training image moved by (4), by up to so many pixels and anew each
+time it is shown, so that the network cannot learn it by heart; and a *schedule*, a learning rate that falls towards 0,
+so that the weights come to rest.
 
 Notation
 --------

@@ -239,7 +239,12 @@ class Readout(Model):
     def fit_exactly(self, z: np.ndarray, y: np.ndarray) -> Self:
         """Learn from all examples at once, by SciPy's L-BFGS; best in float64."""
         z, y = self.checked(z, y)
-        optim.minimize(lambda: self.loss(z, y), [self.theta], options=dict(maxiter=5000, gtol=1e-9, ftol=0, maxcor=30))
+        found = optim.minimize(lambda: self.loss(z, y), [self.theta],
+                               options=dict(maxiter=5000, gtol=1e-9, ftol=0, maxcor=30))  # fmt: skip
+        slope = float(np.abs(found.jac).max())
+        if not slope <= 1e-3 * max(1.0, float(abs(z).max())) * max(1.0, float(abs(y).mean())):
+            raise RuntimeError(f"Readout: the search has stopped where the loss still has a slope of {slope:.1e}; "
+                               "features of about the size of 1 are wanted (rescale z)")  # fmt: skip
         return self
 
     def predict(self, z: np.ndarray) -> np.ndarray:
@@ -260,4 +265,8 @@ class Readout(Model):
         if not right or not bool((self.rule.allowed(y) & (y < (self.n_classes or np.inf))).all()):
             raise ValueError(f"Readout: y is {y.dtype} {y.shape}; for this rule, {self.rule.wanted} are wanted, one "
                              f"for each of the {len(z)} rows")  # fmt: skip
-        return z, y if self.n_classes else y.astype(z.dtype)
+        if not self.n_classes:
+            with np.errstate(over="ignore"):  # it is looked at next
+                y = y.astype(z.dtype)
+            require_finite("Readout: y", y)
+        return z, y

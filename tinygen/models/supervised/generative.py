@@ -19,9 +19,10 @@ with $N_k$ examples of class $k$, and the parts are maximised one by one: the fi
 
 $$ \hat\pi_k = N_k / n, \tag{4} $$
 
-the others as if there were no classes but one. What this buys beside the answers: new examples of any class (`sample`),
-and $\log p(x)$ itself (`score_samples`), which tells an input that is like none of the examples. What it costs: all of
-$p(x|k)$ must be modelled, and where the model is wrong the answers may be wrong with great confidence.
+the others as if there were no classes but one (unless classes share a number, as in `linear_discriminant`: then they
+are maximised together). What this buys beside the answers: new examples of any class (`sample`), and $\log p(x)$
+itself (`score_samples`), which tells an input that is like none of the examples. What it costs: all of $p(x|k)$ must
+be modelled, and where the model is wrong the answers may be wrong with great confidence.
 
 The chapters differ in $p(x|k)$ only: `naive_bayes` (independent features), `linear_discriminant` (Gaussians of one
 covariance) and `quadratic_discriminant` (Gaussians).
@@ -197,6 +198,8 @@ class GenerativeClassifier(Classifier):
             y = rng.categorical(probabilities=pi, shape=n)
         else:
             y = backend.asarray(classes, device=self.means.device)
+            if y.shape != (n,) or not n:
+                raise ValueError(f"{type(self).__name__}: classes has shape {y.shape}; ({n},) is wanted, at least one")
             self._check_classes(y, every=False)
         return backend.to_numpy(self.draw(y, rng)), backend.to_numpy(y)
 

@@ -32,8 +32,9 @@ $$ \begin{pmatrix} e_{t+1} \\ e_t \end{pmatrix}
    = \begin{pmatrix} 1 + \mu - \varepsilon \lambda & -\mu \\ 1 & 0 \end{pmatrix}
      \begin{pmatrix} e_t \\ e_{t-1} \end{pmatrix}, \qquad e_{-1} = e_0, \tag{5} $$
 
-and its larger eigenvalue, in absolute value, is the factor in the long run. Where the two are complex it is
-$\sqrt \mu$, whatever $\lambda$ is. The best choice lets them be complex in all directions (Polyak 1964):
+and its larger eigenvalue, in absolute value, is the factor in the long run. Where the two are complex it is $\sqrt
+\mu$, whatever $\lambda$ is. The best choice lets them be complex in all directions between the extreme ones, where
+they coincide (Polyak 1964):
 
 $$ \varepsilon = \left( \frac{2}{\sqrt{\lambda_{\min}} + \sqrt{\lambda_{\max}}} \right)^2, \qquad
    \sqrt \mu = \frac{\sqrt \kappa - 1}{\sqrt \kappa + 1}. \tag{6} $$
@@ -69,13 +70,14 @@ So the rate has to fall. S0 states the condition of Robbins and Monro (1951),
 $$ \sum_t \varepsilon_t = \infty, \qquad \sum_t \varepsilon_t^2 < \infty. \tag{10} $$
 
 (S0 has it that the descent then "converges to local optima"; to points without slope, in general.) On a bowl one sees
-what each half does. *The first* is about directions with a slope. By (8) the mean ends at
-$m_0 \prod_t (1 - \varepsilon_t \lambda)$. For rates with $\varepsilon_t \lambda < 1$ this product is 0 exactly if the
-sum is infinite: with a rate that falls too fast, $\theta$ never arrives. *The second* is about directions without one.
-With $\lambda = 0$ and $v_0 = 0$, (8) says $v_T = s^2 \sum_{t < T} \varepsilon_t^2$: along the floor of a valley noise
-carries $\theta$ away for ever, unless that sum is finite. Where there is a slope the second half is more than is
-needed, $\varepsilon_t \to 0$ will do; $v_t$ is then about $\varepsilon_t s^2 / 2 \lambda$. The fastest of all rates
-makes $\theta_t$ the running mean of $t$ noisy measurements, the best that Gauss and Markov allow (`linear_regression`):
+what each half does. *The first* is about directions with a slope. By (8) the mean ends at $m_0 \prod_t (1 -
+\varepsilon_t \lambda)$. For rates with $\varepsilon_t \lambda < 1$ this product is 0 exactly if the sum is infinite:
+with a rate that falls too fast, $\theta$ never arrives. *The second* is about directions without one. With $\lambda =
+0$ and $v_0 = 0$, (8) says $v_T = s^2 \sum_{t < T} \varepsilon_t^2$: along the floor of a valley noise carries $\theta$
+away for ever, unless that sum is finite. Where there is a slope the second half is more than is needed, $\varepsilon_t
+\to 0$ will do; for rates that fall more slowly than $1/t$, $v_t$ is then about $\varepsilon_t s^2 / 2 \lambda$. The
+fastest of all rates makes $\theta_t$ the running mean of $t$ noisy measurements, the best that Gauss and Markov allow
+(`linear_regression`):
 
 $$ \varepsilon_t = \frac{1}{\lambda (t + 1)} \quad\Longrightarrow\quad
    m_t = 0, \; v_t = \frac{s^2}{\lambda^2 t} \qquad (t \ge 1). \tag{11} $$
@@ -279,7 +281,7 @@ class DescentRegression(Model):
 
     def score(self, x: np.ndarray, y: np.ndarray) -> float:
         """Minus the mean squared error, so that more is better."""
-        return -float(np.mean((np.asarray(y) - self.predict(x)) ** 2))
+        return -float(np.mean((backend.to_numpy(self.checked(x, y)[1]) - self.predict(x)) ** 2))
 
     def checked(self, x, y=None):
         """x, and y if given, as arrays where theta is, or an error that says what is wrong."""
@@ -306,7 +308,7 @@ def inverse_curvature(x):
     r"""$A^{-1}$, or an error where a column is a combination of others; (n, k) to (k + 1, k + 1), raw array."""
     A = curvature(x)
     values = np.linalg.eigvalsh(backend.to_numpy(A))
-    if values[0] < 10 * len(values) * np.finfo(A.dtype).eps * values[-1]:
+    if not values[0] >= 10 * len(values) * np.finfo(A.dtype).eps * values[-1]:
         raise ValueError(f"DescentRegression: the curvature of x has eigenvalues from {values[0]:.1e} to "
                          f"{values[-1]:.1e}; for newton, columns that are no combinations of the others and not "
                          "constant are wanted (drop some, or take another rule)")  # fmt: skip

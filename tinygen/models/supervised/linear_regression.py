@@ -81,6 +81,7 @@ from tinygen.backend import arrays as backend
 from tinygen.backend.random import Generator
 from tinygen.data import batch
 from tinygen.models.model import Model, require_finite
+from tinygen.probability.moments import degenerate
 from tinygen.runs import Run
 
 # ---- the equations --------------------------------------------------------------------------------------
@@ -201,7 +202,14 @@ class LinearRegression(Model):
     def fit_exactly(self, x: np.ndarray, y: np.ndarray) -> Self:
         """Learn from all examples at once by (5), in float64."""
         x, y = self.checked(x, y, dtype="float64")
-        self.theta.assign(least_squares(design(x), y))
+        middle = x.mean(0)
+        away = x - middle  # the same line, from a nearer origin: far away, the products would cost digits
+        why = degenerate(away.T @ away / len(x), abs(x).max(0))
+        if why:
+            raise ValueError(f"LinearRegression: the normal equations have no single solution: {why}; columns that say "
+                             "more, or more examples, are wanted (or fit)")  # fmt: skip
+        theta = least_squares(design(away), y)
+        self.theta.assign(backend.array_module(x).concatenate([theta[:1] - middle @ theta[1:], theta[1:]]))
         return self
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -211,7 +219,7 @@ class LinearRegression(Model):
 
     def score(self, x: np.ndarray, y: np.ndarray) -> float:
         """The share of the answers' variance that is predicted, $R^2$: 1 at best, 0 for the mean of y."""
-        y = np.asarray(y)
+        y = backend.to_numpy(self.checked(x, y, dtype="float64")[1])
         return 1 - float(np.sum((y - self.predict(x)) ** 2) / np.sum((y - y.mean()) ** 2))
 
     def checked(self, x, y=None, *, dtype=None):

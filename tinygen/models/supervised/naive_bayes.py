@@ -119,7 +119,7 @@ class NaiveBayes(GenerativeClassifier):
 
     def __init__(self, n_features: int, n_classes: int, *, levels: int | None = None, alpha: float = 1.0,
                  var_smoothing: float = 1e-9, rng: Generator | None = None):  # fmt: skip
-        if (levels is not None and levels < 2) or not alpha > 0 or not var_smoothing >= 0:
+        if (levels is not None and levels < 2) or not 0 < alpha < math.inf or not 0 <= var_smoothing < math.inf:
             raise ValueError(f"NaiveBayes: levels is {levels!r}, alpha {alpha!r}, var_smoothing {var_smoothing!r}; "
                              "None or at least 2, a positive number and one of 0 or more are wanted")  # fmt: skip
         super().__init__(n_features, n_classes, rng=rng)

@@ -19,8 +19,8 @@ $$ \frac{\partial h_T}{\partial h_s} = \prod_{t = T}^{s + 1} \mathrm{diag}(1 - h
    \Big\| \frac{\partial h_T}{\partial h_s} \Big\| \le \|U\|^{T - s}, \tag{3} $$
 
 (later steps on the left). If $\|U\| < 1$ the past fades exponentially, and with it the gradient that would teach the
-layer to remember. For the past to stay, $\|U\|$ must exceed 1, and then the product may explode (Hochreiter 1991;
-Bengio et al. 1994).
+layer to remember. For the past to stay, $\|U\|$ must be at least 1, and above 1 the product may explode (Hochreiter
+1991; Bengio et al. 1994).
 
 **LSTM** (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000) keeps a second state $c_t$, the
 *cell*, which is not pressed through a matrix at every step. It is only scaled and added to. *Gates*, numbers from 0 to

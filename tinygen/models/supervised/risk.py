@@ -38,7 +38,8 @@ and the risk is the noise, plus a bias, plus a variance:
 $$ \mathbb E\, R(\hat f_n) = \sigma^2 + \mathbb E_X\Big(f^*(X) - \sum_k (A \mathbf f)_k\, \phi_k(X)\Big)^2
    + \sigma^2\, \mathrm{tr}(A A^\top). \tag{7} $$
 
-A larger class lowers (6) all the way. In (7) the bias falls and the variance grows: past some degree the polynomial
+A larger class lowers (6) all the way. In (7) the variance grows as long as $p < n$, and the bias falls at first (near
+$p = n$ it may rise again, as a polynomial bound to the $x_i$ swings between them): past some degree the polynomial
 learns the noise, which is **over-fitting**, and (6) does not warn of it. With more examples $A A^\top \approx I / n$,
 so that the variance is about $\sigma^2 (p + 1) / n$. It goes away, and the bias goes to that of the best in the class,
 $\sum_{k > p} \mathbb E[f^* \phi_k]^2$. In this sense $R(\hat f_n)$ tends to the least risk within $\mathcal F$ (S2 eq.
@@ -56,7 +57,8 @@ Its error shrinks as slowly as the root of $|S|$, if the draws are independent:
 $$ \mathbb E\, \|\hat g_S - \nabla R_n\|^2
    = \frac{1}{|S|} \left( \frac1n \sum_{i=1}^{n} \|g_i\|^2 - \|\nabla R_n\|^2 \right). \tag{9} $$
 
-Ten times the examples buy a third of the noise; ten times the steps buy ten times the way. Far from the minimum small
+(S2 draws a *set* of examples, no one twice; the right side then has the further factor $(n - |S|) / (n - 1)$.) Ten
+times the examples leave a third of the noise; ten times the steps buy ten times the way. Far from the minimum small
 batches are therefore the better bargain; near it their noise stays, unless $\varepsilon_t$ falls.
 
 Notation
@@ -221,7 +223,7 @@ class PolynomialRegression(Model):
 
     def score(self, x: np.ndarray, y: np.ndarray) -> float:
         """Minus the empirical risk (2), so that more is better."""
-        return -empirical_risk(self.predict, x, np.asarray(y))
+        return -empirical_risk(self.predict, x, backend.to_numpy(self.checked(x, y)[1]))
 
     def checked(self, x, y=None):
         """x, and y if given, as arrays where theta is, or an error that says what is wrong."""

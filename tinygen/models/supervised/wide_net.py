@@ -63,6 +63,8 @@ def by_heart(x: np.ndarray, y: np.ndarray, n_classes: int, rng: Generator) -> li
 
     Raises ValueError if two inputs look alike from the direction drawn: most likely they are the same.
     """
+    if min(y) < 0 or max(y) >= n_classes:
+        raise ValueError(f"by_heart: y has classes from {min(y)} to {max(y)}; 0 to {n_classes - 1} are wanted")
     a = rng.normal((x.shape[1], 1), dtype="float64")
     t = (x @ a)[:, 0]  # (n,)
     order = np.argsort(t)
