@@ -43,7 +43,7 @@ def test_communalities_are_shares_of_variance():  # (2)
     np.testing.assert_allclose(chapter.communality(W, psi), expected, rtol=1e-12)
 
 
-@equation(FactorAnalysis.sample, 1)
+@equation(FactorAnalysis.sample, 1, of=chapter)
 def test_draws_have_noise_of_their_own():  # (1)
     model = fitted(exams(), 2, 50)
     x = model.sample(200_000, rng=tg.random.Generator(1))

@@ -206,10 +206,6 @@ class FactorAnalysis(LinearGaussian):
         self.started.assign(1)
         return self
 
-    def sample(self, n: int, *, rng: Generator | None = None, noise: bool = True) -> np.ndarray:
-        r"""(1): new examples (n, d); without `noise`, what is shared alone, $W z + \mu$."""
-        return super().sample(n, rng=rng, noise=noise)
-
     def communalities(self):
         """(2), as a NumPy array (d,)."""
         self._fitted()
