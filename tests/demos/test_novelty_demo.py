@@ -84,3 +84,12 @@ def test_the_card_is_a_literal_and_the_model_is_tiny(device):
     assert card.func.id == "dict" and {k.arg: ast.literal_eval(k.value) for k in card.keywords} == demo.CARD
     model, x = demo.tiny(tg.random.Generator(0, device=device))
     assert np.isfinite(model.fit(x, steps=3, run=Run(quiet=True)).reconstruct(x)).all()
+
+
+def test_digits_are_cut_to_an_amount_of_ink():
+    digits = np.zeros((3, 1, 4, 2), np.float32)
+    digits[:, 0, 1:, 0] = 1  # a stroke of three pixels
+    found = demo.cut(digits, np.array([1, 2, 9]))
+    np.testing.assert_array_equal(found.sum((1, 2, 3)), [1, 2, 3])
+    np.testing.assert_array_equal(found[0, 0, :, 0], [0, 1, 0, 0])
+    assert (demo.cut(digits, np.array([2])).sum((1, 2, 3)) == 2).all()

@@ -171,3 +171,10 @@ def test_refusals():
 
 def test_the_docstrings_examples():
     assert doctest.testmod(chapter).failed == 0
+
+
+def test_saturated_units_have_a_finite_penalty():
+    """Sigmoids of large numbers are exactly 1."""
+    y = tg.tensor(np.array([[1.0, 0.0, 0.5]] * 4), requires_grad=True)
+    value = chapter.kl(y, 0.05)
+    assert np.isfinite(value.item()) and np.isfinite(tg.grad(value, y).numpy()).all()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygen as tg
-from tinygen.models.energy import RBM, DeepBeliefNet
+from tinygen.models.energy import RBM, CodeRBM, DeepAutoencoder, DeepBeliefNet
 from tinygen.models.energy import annealed_importance_sampling as ais
 from tinygen.models.energy import deep_belief_net as chapter
 from tinygen.models.energy.gaussian_rbm import GaussianRBM
@@ -347,3 +347,20 @@ def test_on_every_device(device):
     for found in (net.sample(3, steps=2), net.elbo(x), net.transform(x), net.reconstruct(x)):
         assert isinstance(found, np.ndarray) and np.isfinite(found).all()
     assert net.network()(tg.tensor(x, device=device)).shape == (16, 2)
+
+
+def test_the_network_takes_real_pixels_in_units_of_their_variance():
+    rng = tg.random.Generator(0)
+    machines = [GaussianRBM(6, 4, std=0.5, rng=rng), RBM(4, 3, rng=rng)]
+    for machine in machines:
+        machine.weight.assign(rng.normal(machine.weight.shape))
+    net, x = DeepBeliefNet(machines, rng=rng), rng.normal((5, 6))
+    np.testing.assert_allclose(net.network()(x).numpy(), net.transform(x), rtol=1e-5, atol=1e-6)
+
+
+def test_real_units_between_two_machines_are_refused():
+    for machines in ([RBM(5, 4), GaussianRBM(4, 3)], [CodeRBM(5, 4), RBM(4, 3)]):
+        with pytest.raises(ValueError, match="between two machines units that are 0 or 1 are wanted"):
+            DeepBeliefNet(machines)
+    with pytest.raises(ValueError, match="the lowest machine is a GaussianRBM; one whose pixels are 0 or 1 is wanted"):
+        DeepAutoencoder([GaussianRBM(5, 4), CodeRBM(4, 2)])

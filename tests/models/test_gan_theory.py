@@ -183,3 +183,8 @@ def test_simultaneous_steps_spiral_out_and_turns_stay_on_the_circle(name):
 def test_some_losses_are_drawn_inwards_slowly(name):
     r = radii(name)
     assert r[-1] < 0.75 and r[-1] > 0.05
+
+
+def test_no_regret_at_the_solution_even_on_a_grid_that_misses_some_mass():
+    p = np.array([0.0, 0.3, 0.5, 0.18])
+    assert theory.discriminator_regret(p, p, np.full(4, 0.5), 1.0) == pytest.approx(0, abs=1e-12)

@@ -56,8 +56,8 @@ $1/Z$ without bias, hence
 
 $$ \log \check Z = \log Z_A - \log \frac1M \sum_{i=1}^{M} w_i, \qquad \beta: 1 \to 0, \tag{9} $$
 
-is too *large* on average, and the truth is caught between (5) and (9) (Grosse, Ghahramani and Adams 2015). The
-bounds of (7) change places.
+is too *large* on average, so that the truth lies between the means of (5) and (9); two single runs may miss it, by
+about their errors (Grosse, Ghahramani and Adams 2015). The bounds of (7) change places.
 
 Notation
 --------

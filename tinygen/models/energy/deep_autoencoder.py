@@ -110,6 +110,8 @@ class CodeRBM(RBM):
     ((20, 2), (20,))
     """
 
+    binary_hidden = False
+
     def hidden_mean(self, v):
         r"""$\mathbb E[h|v] = a$, by (2): (b, n) to (b, m)."""
         return code_mean(v, self.weight.data, self.hidden_bias.data)
@@ -169,6 +171,9 @@ class DeepAutoencoder(DeepBeliefNet):
         if not isinstance(self.machines[-1], CodeRBM):
             raise ValueError(f"{type(self).__name__}: the highest machine is a {type(self.machines[-1]).__name__}; a "
                              "CodeRBM is wanted")  # fmt: skip
+        if not self.machines[0].binary_visible:
+            raise ValueError(f"{type(self).__name__}: the lowest machine is a {type(self.machines[0]).__name__}; one "
+                             "whose pixels are 0 or 1 is wanted")  # fmt: skip
 
     def network(self) -> nn.Sequential:
         """The encoder (6): a network from images (b, n) to codes (b, m), with copies of the weights."""

@@ -173,6 +173,10 @@ class DeepBeliefNet(Model):
         if not sizes or any(below[1] != above[0] for below, above in itertools.pairwise(sizes)):
             raise ValueError(f"{type(self).__name__}: machines of sizes {sizes}; at least one is wanted, each with as "
                              "many visible units as the one below it has hidden ones")  # fmt: skip
+        if not all(m.binary_hidden for m in machines[:-1]) or not all(m.binary_visible for m in machines[1:]):
+            raise ValueError(f"{type(self).__name__}: machines {[type(m).__name__ for m in machines]}; between two "
+                             "machines units that are 0 or 1 are wanted: one with real visible units may only be the "
+                             "lowest, one with real hidden units only the highest")  # fmt: skip
         self.rng = Generator() if rng is None else rng
         self.machines, self.tied, self.draws = list(machines), tied, draws
         self.stack = nn.ModuleList(machines)  # so that their weights count as this model's
@@ -295,7 +299,9 @@ class DeepBeliefNet(Model):
 
     def network(self) -> nn.Sequential:
         """A feed-forward network that computes (9), with copies of the weights, for a classifier on top of it."""
-        layers = [(linear(m.weight.data.T, m.hidden_bias.data), nn.Sigmoid()) for m in self.machines]
+        # what a unit is told by a real pixel is in units of its variance: (2) of `gaussian_rbm`
+        up = lambda m: m.weight.data if m.binary_visible else m.weight.data / m.variance.data[:, None]
+        layers = [(linear(up(m).T, m.hidden_bias.data), nn.Sigmoid()) for m in self.machines]
         return nn.Sequential(*itertools.chain(*layers))
 
     # ---- what it needs ----

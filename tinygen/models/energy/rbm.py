@@ -216,7 +216,7 @@ class RBM(Model):
     """
 
     particles: tg.Tensor | None
-    binary_visible = True
+    binary_visible = binary_hidden = True
 
     def __init__(self, n_visible: int, n_hidden: int, *, k: int | Callable[[int], int] = 1, particles: int = 0,
                  lr: float = 0.05, momentum: float = 0.0, weight_decay: float = 0.0, schedule: Any = None,
@@ -386,7 +386,10 @@ class RBM(Model):
         return log_partition(*self._in_double())
 
     def log_prob(self, x: np.ndarray, *, log_z: float | None = None) -> np.ndarray:
-        r"""$\log p(v)$ by (6): (b, n) to (b,), in nats; with the exact $\log Z$, or with one that is given."""
+        r"""$\log p(v)$ by (6), of zeros and ones (b, n) to (b,), in nats; with the exact $\log Z$, or a given one.
+
+        At grey levels $-F$ is convex, so that this is at most the mean over black and white versions.
+        """
         free = self.free_energy(x)  # checks x before the long sum
         return -free - (self.log_z() if log_z is None else log_z)
 

@@ -35,10 +35,10 @@ and one says which by $o$, the *output padding*: with $o = n_1 - 2n$, 3 becomes 
 | Adam | rate $10^{-3}$ | rate $2 \cdot 10^{-4}$ |
 
 S2 gives the widths, the rate, the prior and 20 epochs, and names Radford et al. as its starting point; where it is
-silent the left column has what its earlier experiment used (ReLU, sigmoid; $U[0, 1]$ is from there too) and the
-paper's $\beta_1 = 0.5$, kernels of 4 and batch norm. S3's column is the paper's, the slope, the start, the rate
-and the ends of the prior included, which S3 does not print. A code that goes straight to maps is a fully connected
-layer too, as the paper says; what its rule removes is the *hidden* one.
+silent the left column has what its earlier experiment used (ReLU; $U[0, 1]$ is from there too), a sigmoid at G's end,
+which is ours (S2's stands at D's end), and the paper's $\beta_1 = 0.5$, kernels of 4 and batch norm. S3's column is
+the paper's, the slope, the start, the rate and the ends of the prior included, which S3 does not print. A code that
+goes straight to maps is a fully connected layer too, as the paper says; what its rule removes is the *hidden* one.
 
 **Tanh or sigmoid** is not a question of what G can draw. Images in $[0, 1]$ are $x$; in $[-1, 1]$ they are $2x - 1$,
 and

@@ -70,7 +70,7 @@ averaged over points, the losses are $L_G = L(\hat x)$ and
 $$ L_D = L(x) - k\, L(\hat x). \tag{14} $$
 
 $k$ keeps the players in balance: it grows as long as $L(\hat x)$ is less than the share $\gamma$ of $L(x)$, that is
-while the generator is winning (S1 prints $k_t$ without its law):
+while the generator is winning (S1 prints $k_t$ without its law, and the norm without $1/d$):
 
 $$ k \leftarrow \min(\max(k + \lambda_k (\gamma L(x) - L(\hat x)), 0), 1). \tag{15} $$
 

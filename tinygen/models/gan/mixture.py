@@ -22,10 +22,10 @@ entry by what that entry's gradients were, so that a member moves as it would al
 its own: it is the same, bit for bit, whoever else is in the stack (a test trains it alone).
 
 **What S2 leaves open.** It names TensorFlow, and neither the optimiser nor where the weights start. Taken here: Adam
-and Glorot's uniform weights with biases 0, both as TensorFlow sets them when nothing is said. For the losses it refers
-to Algorithm 1, in which $G$ descends $\log(1 - D(G(z)))$; a remark after the example calls it equivalent to go up
-$\log D(G(z))$, and in practice better. The fixed point is the same, the game is not: `loss="non-saturating"` plays
-that one.
+(which S2 names in its chapter 5) with the usual constants, and Glorot's uniform weights with biases 0, with which
+Keras' layers start when nothing is said. For the losses it refers to Algorithm 1, in which $G$ descends $\log(1 -
+D(G(z)))$; a remark after the example calls it equivalent to go up $\log D(G(z))$, and in practice better. The fixed
+point is the same, the game is not: `loss="non-saturating"` plays that one.
 
 **A slip.** S2 says of two steps of $D$ in a turn that the first paper on GANs suggests them. That paper (Goodfellow et
 al. 2014) writes Algorithm 1 for any number of steps, and took one.

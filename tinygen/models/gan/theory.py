@@ -42,10 +42,10 @@ because a generator that may choose any law does best to put all its mass where 
 $$ r_D(q, D) = \tfrac12 \bigl( C(q) - v(q, D) \bigr), \tag{6} $$
 $$ r_G(q, D) = \tfrac12 \Bigl( \int q \log(1 - D) \, dx - \min_x \log(1 - D(x)) \Bigr). \tag{7} $$
 
-Both vanish only at $q = p$, $D = \frac12$. If $r_D = 0$, then $D = D^*$; if $r_G = 0$ too, $q$ lives only where
-$p / q$ is largest. There $p = cq$, and $p$ has no mass elsewhere (where $q = 0 < p$, $D^* = 1$ would be larger
-still); so $c = 1$. But with $D = \frac12$ alone, $r_G = 0$ for *every* $q$: the generator is held at $p$ by nothing
-but the threat of the other player's answer.
+Both vanish only at $q = p$, with $D = \frac12$ where they have mass (and at most $\frac12$ elsewhere). If $r_D = 0$,
+then $D = D^*$; if $r_G = 0$ too, $q$ lives only where $p / q$ is largest. There $p = cq$, and $p$ has no mass
+elsewhere (where $q = 0 < p$, $D^* = 1$ would be larger still); so $c = 1$. But with $D = \frac12$ alone, $r_G = 0$ for
+*every* $q$: the generator is held at $p$ by nothing but the threat of the other player's answer.
 
 **Is it reached?** Let there be one point, $p = \delta_0$, a generator that is one number, $q = \delta_\theta$, and a
 discriminator of one slope, $a(x) = \psi x$ (the Dirac-GAN of Mescheder, Geiger and Nowozin 2018). The equilibrium is
@@ -118,6 +118,7 @@ def classification_cost(D, y) -> float:
 
 def discriminator_regret(p, q, D, w) -> float:
     r"""(6): what D could gain by playing $D^*$ instead."""
+    p, q = (f / np.sum(w * f) for f in (p, q))
     return (best_value(p, q, w) - value(p, q, D, w)) / 2
 
 
