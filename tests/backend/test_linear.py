@@ -116,3 +116,10 @@ def test_totals_are_sums_in_every_layout(library, shape, axis, keepdims):
         expected = x.sum(axis=axis, keepdims=keepdims)
         assert got.shape == expected.shape and got.dtype == expected.dtype
         np.testing.assert_allclose(library.host(library.xp.asarray(got)), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_triangular_systems_of_integers_have_fractions_for_solutions():
+    x = solve_triangular(np, np.array([[2, 0], [1, 4]]), np.array([[1], [1]]), True, False)
+    assert x.dtype == np.float64 and x.tolist() == [[0.5], [0.125]]
+    single = np.eye(2, dtype=np.float32)
+    assert solve_triangular(np, single, single, True, False).dtype == np.float32

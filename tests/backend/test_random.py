@@ -420,3 +420,15 @@ def test_results_are_arrays_that_own_what_they_show():
     a, b = rng.normal(5), rng.normal(5)
     assert not np.shares_memory(a, b) and a.flags.writeable
     assert to_numpy(a) is a
+
+
+def test_numbers_that_are_not_finite_or_overflow_are_refused():
+    rng = Generator(0)
+    with pytest.raises(ValueError, match="uniform: .* finite difference"):
+        rng.uniform(3, -3e38, 3e38)
+    assert np.isfinite(rng.uniform(3, -3e38, 3e38, dtype="float64")).all()
+    with pytest.raises(ValueError, match="categorical: .* finite number"):
+        rng.categorical(probabilities=np.array([1e308, 1e308]))
+    for mean in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"normal: mean is {mean}"):
+            rng.normal(3, mean)

@@ -107,3 +107,8 @@ def test_no_synchronisation_without_a_mask(library):
     with library.forbid_sync():
         scatter_add(library.xp, target, rows, values)
         scatter_add(library.xp, target, (slice(0, 1), 1), values[:1, 0])
+
+
+def test_rows_that_are_not_whole_are_refused():
+    with pytest.raises(IndexError, match="integer"):
+        scatter_add(np, np.zeros((3, 2)), np.array([0.5, 1.7]), np.ones((2, 2)))

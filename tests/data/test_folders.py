@@ -119,3 +119,14 @@ def test_stand_in(tmp_path, capsys, monkeypatch):
     assert train.images.shape == (60, 3, 64, 64) and set(test.labels.tolist()) == {0, 1}
     np.testing.assert_array_equal(train.labels, train.attributes[:, 0] > 0)
     assert "drawn faces" in capsys.readouterr().err
+
+
+def test_deep_greys_are_not_cut_off(tmp_path):
+    save(tmp_path / "deep.png", np.full((4, 4), 30000, np.uint16))
+    assert "deep.png: its pixels are of mode I" in refused(lambda: data.image_folder(tmp_path, 4))
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_number_of_pictures_below_1_is_refused(folder, n):
+    with pytest.raises(ValueError, match=f"image_folder: n is {n}; at least 1"):
+        data.image_folder(folder, 4, n=n)

@@ -107,3 +107,12 @@ def test_warp_scales_by_the_factor():
 def test_warp_refuses_other_shapes():
     with pytest.raises(ValueError, match="wanted \\(n, channels, height, width\\)"):
         data.warp(np.zeros((3, 28, 28)), Generator(0))
+
+
+def test_outside_of_a_warped_image_is_nothing():
+    """On all four sides: what a large image of ones leaves behind is 0 exactly."""
+    images = np.ones((50, 1, 5, 5), np.float32)
+    moved = data.warp(images, Generator(0), shift=30.0, scale=0, rotate=0, shear=0)
+    z = Generator(0).normal((50, 6), dtype="float64")[:, 4:]
+    gone = (np.abs(30 * z) > 7).any(1)
+    assert gone.sum() > 30 and not moved[gone].any()

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygen import data
+from tinygen.data import idx as idx_module
 from tinygen.data import real
 
 SHAPE = (40, 28, 28)
@@ -341,3 +342,15 @@ def test_something_added_at_the_edge_of_a_piece(tmp_path):
     np.testing.assert_array_equal(data.read_idx(path), array)
     path.write_bytes(good + b"junk" + good[-4:])
     assert "something was added" in refused(lambda: data.read_idx(path))
+
+
+def test_two_processes_write_beside_each_other(tmp_path, monkeypatch):
+    """Each has a temporary file of its own, so neither takes the other's away."""
+    path, written = tmp_path / "a", os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: written(number) or names.append(*os.listdir(tmp_path)))
+    names: list[str] = []
+    for process in (1, 2):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        idx_module.write_atomically(path, b"b")
+        path.unlink()
+    assert len(set(names)) == 2 and not os.listdir(tmp_path)

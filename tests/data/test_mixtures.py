@@ -86,6 +86,9 @@ def test_samples_are_the_generator_s():
         (([0.5, 0.6], [[0, 0], [1, 1]], [np.eye(2)] * 2), "sum 1"),
         (([1.0], [[0, 0]], [[[1, 2], [2, 1]]]), "positive definite"),
         (([1.0], [[0, 0], [1, 1]], [np.eye(2)] * 2), "do not fit"),
+        (([1.0], [[0, np.nan]], [np.eye(2)]), "finite means"),
+        (([1.0], [[0, 0]], [[[2, 1], [0, 2]]]), "symmetric covariances"),
+        (([1.0], [[0, 0]], [[[1, 0], [0, np.inf]]]), "symmetric covariances"),
     ],
 )
 def test_bad_mixtures(arguments, wrong):

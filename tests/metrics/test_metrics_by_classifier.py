@@ -230,3 +230,15 @@ def test_labels_that_are_none_are_refused():
         matched_agreement([0, 1], [0, 1, 1], 2)
     with pytest.raises(ValueError, match="classes from 0 to 2; 0 to 1"):
         matched_agreement([0, 1], [0, 2], 2)
+
+
+def test_small_integers_do_not_wrap_around():
+    names = np.arange(20, dtype=np.uint8)
+    share, pi = matched_agreement(names, names[::-1], 20)
+    assert share == 1 and pi.tolist() == list(range(19, -1, -1))
+
+
+@pytest.mark.parametrize("bad", [np.array([[1.0, 2], [0, 1]]), np.diag([1.0, -1]), np.diag([1.0, np.nan])])
+def test_matrices_that_are_no_covariances_are_refused(bad):
+    with pytest.raises(ValueError, match="gaussian_distance: .* covariance_g no covariance"):
+        gaussian_distance(np.zeros(2), np.eye(2), np.zeros(2), bad)

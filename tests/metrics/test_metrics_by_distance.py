@@ -121,3 +121,8 @@ def test_bad_neighbours_are_refused():
         nearest([[np.inf]], [[0.0]])
     with pytest.raises(ValueError, match=r"train has shape \(0, 2\)"):
         nearest(np.zeros((1, 2)), np.zeros((0, 2)))
+
+
+def test_squared_distances_far_from_0_do_not_cancel():
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    np.testing.assert_allclose(squared_distances(x + 1e6, x[::-1] + 1e6), squared_distances(x, x[::-1]), atol=1e-8)

@@ -142,3 +142,12 @@ def test_squared_correlations_are_numpys():
     assert (squared_correlations(z, v)[1] == 0).all()
     with pytest.raises(ValueError, match="50 codes and 3 rows"):
         squared_correlations(z, v[:3])
+
+
+def test_what_does_not_change_is_known_by_nothing():
+    """A constant has a rounded mean, so that little is left of it, and must not count."""
+    v = np.random.default_rng(0).normal(size=(1000, 1))
+    assert squared_correlations(np.full((1000, 1), 0.1), v).tolist() == [[0]]
+    assert squared_correlations(v, np.full((1000, 1), 0.1)).tolist() == [[0]]
+    with pytest.raises(ValueError, match="information_gap: an entropy is 0.0"):
+        information_gap(np.zeros((2, 1)), np.zeros(1))

@@ -50,6 +50,12 @@ def test_bad_input_is_refused(tmp_path):
     for counts in (np.ones((3, 3)), np.eye(2) * [1, 0]):
         with pytest.raises(ValueError, match="each of 2 classes"):
             plot.confusion(counts, ["p", "q"])
+    for counts in ([[1.0, -0.5], [0, 1]], [[1, np.nan], [0, 1]], [[1, np.inf], [0, 1]]):
+        with pytest.raises(ValueError, match="finite numbers of at least 0"):
+            plot.confusion(np.array(counts), ["p", "q"])
+    for images, columns in ((np.ones((0, 4, 4)), 2), (np.ones((1, 4, 4)), 0)):
+        with pytest.raises(ValueError, match=f"{len(images)} images in {columns} columns"):
+            plot.image_grid(images, columns)
     with pytest.raises(ValueError, match=r"\(4, 3\)"):
         plot.scatter_latent(np.ones((4, 3)), np.ones(4))
 
@@ -59,3 +65,6 @@ def test_enlarged_images_keep_their_mean_and_range():
     sheet = np.asarray(plot.image_grid(image, 1, enlarge=4).axes[0].images[0].get_array())[4:-4, 4:-4]
     assert sheet.shape == (32, 32) and abs(sheet.mean() - image.mean()) < 0.01
     assert image.min() <= sheet.min() and sheet.max() <= image.max()
+    sharp = np.eye(8)[None]
+    smooth, whole = (plot.image_grid(x, 1, enlarge=4).axes[0].images[0].get_array() for x in (sharp, sharp.astype(int)))
+    np.testing.assert_array_equal(whole, smooth)  # of whole numbers too, which have nothing between them

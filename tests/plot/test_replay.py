@@ -378,3 +378,11 @@ def test_recording_leaves_training_alone():
     before = rng.state_dict()
     plot.gan_layers(G, D, np.ones((3, 2), np.float32), BOX, loss=lambda x: tg.mean(D(x)))
     assert str(rng.state_dict()) == str(before) and all(p.grad is None for p in (*G.parameters(), *D.parameters()))
+
+
+def test_steps_are_whole():
+    replay = plot.Replay(BOX, steps=3)
+    replay.record(0.7, **full())
+    with pytest.raises(ValueError, match="step 0 comes after step 0"):
+        replay.record(0.9, **full())
+    assert replay.recorded == (0,)

@@ -67,6 +67,13 @@ def test_entropy_is_scipys(name, device):
     np.testing.assert_allclose(got, wanted, **slack)
 
 
+def test_poisson_entropy_of_a_large_rate_in_float32():
+    """The parts of (1) are near 10^7 there, of which float32 keeps nothing behind the point."""
+    entropy = P.Poisson(np.float32([1e6])).entropy()
+    assert entropy.dtype == np.float32
+    np.testing.assert_allclose(entropy.numpy(), 0.5 * math.log(2 * math.pi * math.e * 1e6) - 1 / 12e6, rtol=1e-6)
+
+
 def test_poisson_entropy_is_the_sum():
     rate = np.array([1e-3, 0.7, 12.0, 800.0])
     k = np.arange(3000)
@@ -370,6 +377,8 @@ REFUSED = {
     "no vector": (lambda: P.DiagonalNormal(0.0, 1.0), r"DiagonalNormal: .* a last axis of coordinates is wanted"),
     "concentration": (lambda: P.Dirichlet(2.0), r"Dirichlet: concentration is a number; a vector"),
     "factor": (lambda: P.MultivariateNormal(two, scale_tril=np.ones((2, 2))), r"lower triangular .*linalg\.cholesky"),
+    "factor nan": (lambda: P.MultivariateNormal(two, scale_tril=np.array([[1, 0], [np.nan, 1]])), r"finite lower"),
+    "loc": (lambda: P.MultivariateNormal(np.array([0, np.inf]), scale_tril=np.eye(2)), r"loc holds inf at \(1,\)"),
     "covariance": (lambda: P.MultivariateNormal(two, covariance=np.diag([1.0, -1.0])), r"not positive definite"),
     "asymmetric": (lambda: P.MultivariateNormal(two, covariance=np.array([[2.0, 1], [0, 2]])), r"symmetric matrices"),
     "matrix shape": (lambda: P.MultivariateNormal(two, covariance=np.eye(3)), r"matrices \(\.\.\., 2, 2\) are wanted"),
@@ -379,6 +388,7 @@ REFUSED = {
     "x sign": (lambda: P.Exponential(1.0).log_prob(-0.1), r"Exponential: x holds -0\.1; numbers of at least 0"),
     "x nan": (lambda: P.Normal(0.0, 1.0).log_prob(np.array([0, math.nan])), r"Normal: x holds nan at \(1,\)"),
     "x interval": (lambda: P.Uniform(0.0, 1.0).log_prob(1.5), r"x holds 1\.5; values between low and high"),
+    "x infinite": (lambda: P.Gumbel(0.0, 1.0).log_prob(-math.inf), r"Gumbel: x holds -inf; finite numbers"),
     "x grey": (lambda: P.Bernoulli(probs=0.5).log_prob(0.5), r"zeros and ones .*binary_cross_entropy_with_logits"),
     "x class": (lambda: P.Categorical(logits=two).log_prob(np.array([0, 2])), r"x holds 2 at \(1,\); class numbers"),
     "x hot": (lambda: P.OneHotCategorical(logits=two).log_prob(np.array([1.0, 1.0])), r"one-hot vectors"),

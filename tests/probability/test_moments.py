@@ -55,3 +55,11 @@ def test_singular_covariances_are_explained():
     assert degenerate(np.cov(x.T), x.mean(0)) == "columns 0, 1, 3 are linearly dependent"
     assert degenerate(np.cov(x[:3].T), x[:3].mean(0)).endswith("are linearly dependent")  # too few examples
     assert degenerate(np.cov(rng.normal(size=(400, 9)).T) * 0, np.zeros(9)).endswith("6, 7, ... are constant")
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_constant_column_of_many_rows_is_constant(full, dtype):  # whatever the rounding of its mean
+    x = np.stack([np.full(1000, 0.1), np.random.default_rng(0).normal(size=1000)], 1).astype(dtype)
+    m = moments(x, full=full)
+    assert degenerate(m.scatter / m.count, m.mean) == "column 0 is constant"

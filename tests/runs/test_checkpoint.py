@@ -1,6 +1,7 @@
 """`tg.save` gives back what it was given, the same bytes for the same content, and never half a file."""
 
 import os
+import sys
 import tracemalloc
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import tinygen as tg
 from tinygen.runs import CheckpointError, Run, load, save
+from tinygen.runs.checkpoint import atomically
 
 
 def same(a, b):
@@ -76,6 +78,48 @@ def test_plain_files_of_others_are_read(tmp_path):
 
     save_file({"w": np.ones(2)}, tmp_path / "a")
     same(load(tmp_path / "a"), {"w": np.ones(2)})
+    save_file({"a/b": np.ones(2)}, tmp_path / "b")
+    same(load(tmp_path / "b"), {"a/b": np.ones(2)})  # flat, whatever the names
+
+
+def test_what_is_no_file_or_cannot_be_tried_is_not_called_damaged(tmp_path, monkeypatch):
+    with pytest.raises(CheckpointError, match="is not a file"):
+        load(tmp_path)
+    save(tmp_path / "a", {"w": np.ones(2)})
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    with pytest.raises(ImportError, match="safetensors"):
+        load(tmp_path / "a")
+
+
+def test_any_order_of_bytes_is_stored_by_its_values(tmp_path):
+    save(tmp_path / "a", {"w": np.arange(3, dtype=">f4"), "k": np.arange(3, dtype="<i8")})
+    same(load(tmp_path / "a"), {"w": np.arange(3, dtype="f4"), "k": np.arange(3)})
+
+
+def test_processes_have_temporary_files_of_their_own(tmp_path, monkeypatch):
+    with atomically(tmp_path / "a") as mine:
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        with atomically(tmp_path / "a") as theirs:
+            mine.write_text("mine")
+            theirs.write_text("theirs")
+    assert mine != theirs and os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "mine"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_takes_no_other_s_place(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(FileExistsError, match="exists"), atomically(tmp_path / "a", new=True) as mine:
+        mine.write_text("mine")
+        (tmp_path / "a").write_text("theirs")
+    assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "theirs"
+    with atomically(tmp_path / "b", new=True) as mine:
+        mine.write_text("mine")
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def refuse(*_paths):
+    raise PermissionError("no links on this file system")
 
 
 @pytest.mark.parametrize(

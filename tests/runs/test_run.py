@@ -18,6 +18,7 @@ from tinygen import nn, optim
 from tinygen.data import Batches, batch
 from tinygen.models.model import Model
 from tinygen.runs import Run, load, open_run, read_metrics
+from tinygen.runs.gallery import gallery
 
 FILES = ["checkpoint.safetensors", "config.json", "metrics.csv"]
 DATA = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
@@ -186,6 +187,26 @@ def test_open_run_numbers_new_folders_and_guards_old_ones(tmp_path):
         open_run({"steps": 4, **resumed})
 
 
+def test_tuples_among_the_arguments_are_resumed(tmp_path):
+    arguments = {"sizes": (3, 2), "out": str(tmp_path / "a"), "resume": None}
+    assert open_run(arguments).config == open_run({**arguments, "resume": str(tmp_path / "a")}).config
+
+
+def test_a_run_that_comes_at_the_same_moment_is_not_written_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # as both runs saw it
+    Run(tmp_path, {"who": "they"})
+    with pytest.raises(FileExistsError, match="--resume"):
+        Run(tmp_path, {"who": "me"})
+    assert json.loads((tmp_path / "config.json").read_text()) == {"who": "they"}
+
+
+def test_the_gallery_s_addresses_are_quoted(tmp_path):
+    (tmp_path / "a#1").mkdir()
+    (tmp_path / "a#1" / "50% & ?.png").write_bytes(b"")
+    page = gallery(tmp_path).read_text(encoding="utf-8")
+    assert 'href="a%231/50%25 &amp; %3F.png"' in page and 'alt="50% &amp; ?.png"' in page
+
+
 def test_a_part_is_a_run_of_its_own_and_is_resumed(tmp_path):
     whole = Run(tmp_path, {"a": 1}, quiet=True)
     with pytest.raises(Killed):
@@ -213,6 +234,11 @@ def test_misuse():
     with pytest.raises(ValueError, match=r"loss has shape \(2,\)"):
         for _ in (other := Run(quiet=True)).steps(Toy(), 1):
             other.log(loss=np.ones(2))
+    with pytest.raises(ValueError, match="log: step is the first column already"):
+        for _ in (other := Run(quiet=True)).steps(Toy(), 1):
+            other.log(step=3)
+    with pytest.raises(ValueError, match="steps: save_every is 0; at least 1"):
+        next(Run(quiet=True).steps(Toy(), 1, save_every=0))
 
 
 def test_a_models_state_is_refused_whole():
@@ -290,7 +316,7 @@ def left_whole(folder, expected):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("operation", ["write_bytes", "write_text", "fsync", "replace"])
+@pytest.mark.parametrize("operation", ["write_bytes", "write_text", "fsync", "link", "replace"])
 def test_a_crash_around_any_write_fsync_or_rename_loses_nothing(tmp_path, operation, moment):
     """At each call of each operation in turn: the run goes on from what is there and ends as if left alone."""
     expected = straight(tmp_path / "straight", 12)

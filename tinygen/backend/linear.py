@@ -115,7 +115,7 @@ def solve_triangular(xp, a, b, lower, transpose):
         return xp.linalg.solve(triangle.swapaxes(-1, -2) if transpose else triangle, b)
     import scipy.linalg  # here, because it takes a tenth of a second and few programs need it
 
-    out = np.empty(b.shape, np.result_type(a, b))
+    out = np.empty(b.shape, np.result_type(a, b, np.float32))  # integers have fractions for solutions
     for i in np.ndindex(stack):
         out[i] = scipy.linalg.solve_triangular(a[i], b[i], trans=int(transpose), lower=lower, check_finite=False)
     return out

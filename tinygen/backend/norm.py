@@ -65,7 +65,8 @@ def moments(xp, x):
     rows = rows_of(xp, x)
     n, size = rows.x.shape
     count, places = x.size // x.shape[1], size // x.shape[1]
-    near = rows.gather(rows.x[0]) / places  # a sample's mean: squares of what is left after it do not cancel
+    # a sample's mean: squares of what is left after it hardly cancel, unless that sample lies far from all others
+    near = rows.gather(rows.x[0]) / places
     about = rows.spread(near)
 
     def work(cut):

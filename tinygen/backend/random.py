@@ -172,8 +172,9 @@ class Generator:
         """
         shape, dtype = _shape(shape), _floating(dtype)
         low, high = float(dtype.type(low)), float(dtype.type(high))
-        if not (low < high and math.isfinite(high - low)):
-            raise ValueError(f"uniform: low is {low} and high is {high}; wanted finite {dtype} numbers, low < high.")
+        if not (low < high and high - low <= float(np.finfo(dtype).max)):
+            raise ValueError(f"uniform: low is {low} and high is {high}; wanted finite {dtype} numbers, low < high, "
+                             "with a finite difference.")  # fmt: skip
         with self._place():
             u = self._unit(math.prod(shape), dtype).reshape(shape)
             if (low, high) != (0.0, 1.0):
@@ -197,6 +198,8 @@ class Generator:
         shape, dtype, mean, std = _shape(shape), _floating(dtype), float(mean), float(std)
         if not 0.0 <= std < math.inf:
             raise ValueError(f"normal: std is {std}; wanted a standard deviation of at least 0.")
+        if not math.isfinite(mean):
+            raise ValueError(f"normal: mean is {mean}; wanted a finite number.")
         count = math.prod(shape)
         with self._place():
             z = self._normals(count, dtype)[:count].reshape(shape)
@@ -208,7 +211,7 @@ class Generator:
 
     @whole
     def bernoulli(self, p, shape=None, *, dtype="float32"):
-        """Draw ones with probability p, zeros otherwise.
+        """Draw ones with probability p (p rounded up to a multiple of 2**-24), zeros otherwise.
 
         Parameters
         ----------
@@ -259,8 +262,8 @@ class Generator:
     def integers(self, low, high, shape=()):
         """Draw whole numbers evenly from low, ..., high - 1, as int64.
 
-        One 64-bit word is reduced modulo high - low, so no number is more than 1 + (high - low) / 2**64
-        times as likely as another.
+        One 64-bit word is reduced modulo high - low, so no number is more than
+        1 + (high - low) / (2**64 - (high - low)) times as likely as another.
         """
         low, high = operator.index(low), operator.index(high)
         if not -(2**63) <= low < high <= 2**63 or high - low > 2**63:
@@ -350,8 +353,9 @@ class Generator:
             raise ValueError(f"categorical: {name} has shape {values.shape}; wanted classes along the last axis.")
         values = values.astype("float64", copy=False)
         if probabilities is not None:
-            if not _holds(values, lambda p: (p >= 0) & (p < math.inf) & (p.sum(-1, keepdims=True) > 0)):
-                raise ValueError("categorical: probabilities must be finite, not negative, and sum to more than 0.")
+            if not _holds(values, _are_weights):
+                raise ValueError("categorical: probabilities must be finite, not negative, and sum to more than 0 "
+                                 "(and to a finite number).")  # fmt: skip
             return values
         if not _holds(values, lambda x: (x < math.inf) & (x.max(-1, keepdims=True) > -math.inf)):
             raise ValueError("categorical: logits must not be NaN or +inf, nor all -inf.")
@@ -411,6 +415,13 @@ def _in_unit(p):
     """Whether all of p lies in [0, 1]; not if there is a NaN."""
     p = np.asarray(p)
     return not p.size or (p.min() >= 0 and p.max() <= 1)
+
+
+def _are_weights(p):
+    """Whether p, (..., k), are weights of classes: none negative or NaN, their sum positive and finite."""
+    with np.errstate(over="ignore"):
+        total = p.sum(-1, keepdims=True)
+    return (p >= 0) & (total > 0) & (total < math.inf)
 
 
 def _holds(values, condition) -> bool:

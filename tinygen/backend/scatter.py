@@ -53,7 +53,7 @@ def scattered(xp, x, index, shape):
 
 def _add_flat(target, parts, values):
     """Add through one flat integer index: `numpy.add.at` is ten times as quick in one dimension."""
-    if len(parts) == 1 and target.ndim > 1:  # rows of a table
+    if len(parts) == 1 and target.ndim > 1 and parts[0].dtype.kind in "iu":  # rows of a table; NumPy refuses others
         rows, width = parts[0].astype(np.intp, copy=False), math.prod(target.shape[1:])
         places = rows.reshape(-1, 1) * width + np.arange(width)  # (n, width); a negative row stays one
         shape = rows.shape + target.shape[1:]

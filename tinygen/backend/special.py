@@ -71,7 +71,11 @@ def xlogy(xp, x, y):
 
 
 def sigmoid(xp, x):
-    r"""Logistic function by (1), accurate in both tails; the clip keeps $e^{-x}$ from overflowing."""
+    r"""Logistic function by (1), accurate in both tails.
+
+    It is so down to about the smallest normal number, below which (and at $-\infty$) it stays; the clip keeps $e^{-x}$
+    from overflowing.
+    """
     floor = -88.0 if getattr(x, "dtype", None) == np.float32 else -709.0
     y = xp.exp(-xp.maximum(x, floor))
     y += 1

@@ -39,6 +39,8 @@ def image_folder(folder: str | os.PathLike, size: int = 64, *, n: int | None = N
     folder = Path(folder)
     if not folder.is_dir():
         raise MissingDataError(f"{folder}: there is no such folder; name one that holds PNG or JPEG files")
+    if n is not None and n < 1:
+        raise ValueError(f"image_folder: n is {n}; at least 1 is wanted, or None for all")
     names = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in _ENDINGS)[:n]
     if not names:
         refuse(folder, "it holds no pictures", "name a folder that holds PNG or JPEG files")
@@ -68,6 +70,8 @@ def _picture(path: Path, size: int) -> np.ndarray:
             width, height = picture.size
             if width * height > _MOST_PIXELS:
                 refuse(path, f"it is {width} x {height} pixels, and at most {_MOST_PIXELS} are read", fix)
+            if picture.mode.startswith(("I", "F")):  # of 16 or 32 bits, which convert would cut off at 255
+                refuse(path, f"its pixels are of mode {picture.mode}, and 8 bits a channel are read", fix)
             side = min(width, height)
             left, top = (width - side) // 2, (height - side) // 2
             square = picture.convert("RGB").crop((left, top, left + side, top + side))

@@ -128,8 +128,8 @@ def _between(images: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Images (n, c, h, w) at places (n, h * w, 2) between their pixels, linearly along both axes."""
     n, channels, height, width = images.shape
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    row, column = (np.clip(at[..., k] + 1, 0, size + 0.999) for k, size in enumerate((height, width)))
-    top, left = row.astype(np.intp), column.astype(np.intp)
+    row, column = (np.clip(at[..., k] + 1, 0, size + 1) for k, size in enumerate((height, width)))
+    top, left = np.minimum(row.astype(np.intp), height), np.minimum(column.astype(np.intp), width)
     down, right = ((row - top).astype(np.float32)[:, None], (column - left).astype(np.float32)[:, None])
     flat = padded.reshape(n, channels, -1)
 

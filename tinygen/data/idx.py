@@ -226,7 +226,7 @@ def write_idx(path: str | os.PathLike, array: np.ndarray) -> None:
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:
     """Write a file that is there in full or not at all."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.writing")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")  # of its own for each process
     try:
         with open(temporary, "wb") as file:
             file.write(data)

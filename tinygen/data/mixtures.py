@@ -64,6 +64,8 @@ class Mixture:
                              f"{self.covariances.shape} do not fit; wanted (k,), (k, d) and (k, d, d)")  # fmt: skip
         if not (self.weights > 0).all() or abs(self.weights.sum() - 1) > 1e-9:
             raise ValueError(f"Mixture: weights are {weights}; wanted positive numbers with sum 1")
+        if not np.isfinite(self.means).all() or not _symmetric(self.covariances):
+            raise ValueError("Mixture: finite means and symmetric covariances are wanted")
         try:
             self.factors = np.linalg.cholesky(self.covariances)
         except np.linalg.LinAlgError as error:
@@ -111,6 +113,13 @@ class Mixture:
             raise ValueError(f"Mixture: x has shape {x.shape}; wanted (n, {self.means.shape[1]})")
         whitened = [solve_triangular(f, (x - m).T, lower=True) for f, m in zip(self.factors, self.means, strict=True)]
         return np.stack([np.sqrt((w**2).sum(0)) for w in whitened], axis=1)
+
+
+def _symmetric(matrices: np.ndarray) -> bool:
+    """Whether finite and symmetric, up to rounding."""
+    if not np.isfinite(matrices).all():
+        return False
+    return bool(np.abs(matrices - matrices.swapaxes(-1, -2)).max() <= 1e-6 * np.abs(matrices).max())
 
 
 def gmm4() -> Mixture:

@@ -44,6 +44,7 @@ def matched_agreement(names, recognised, n_classes: int) -> tuple[float, np.ndar
     if min(names.min(), recognised.min()) < 0 or max(names.max(), recognised.max()) >= n_classes:
         raise ValueError(f"matched_agreement: names are from {names.min()} to {names.max()} and classes from "
                          f"{recognised.min()} to {recognised.max()}; 0 to {n_classes - 1} are wanted")  # fmt: skip
+    names, recognised = names.astype(np.int64), recognised.astype(np.int64)  # small integers would wrap around
     table = np.bincount(names * n_classes + recognised, minlength=n_classes**2).reshape(n_classes, n_classes)
     rows, pi = linear_sum_assignment(table, maximize=True)
     return float(table[rows, pi].sum() / len(names)), pi

@@ -30,7 +30,11 @@ def points(owner: str, name: str, x, d: int | None = None, *, finite: bool = Tru
 def squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     r"""$\lVert x_i - y_j \rVert^2$ of all pairs by one product, in float64: (n, d), (m, d) to (n, m).
 
-    $\lVert x \rVert^2 + \lVert y \rVert^2 - 2 x^\top y$ is right to some $10^{-16}$ of the largest $\lVert x \rVert^2$.
+    $\lVert x \rVert^2 + \lVert y \rVert^2 - 2 x^\top y$ is right to some $10^{-16}$ of the largest $\lVert x \rVert^2$
+    about the mean of $y$.
     """
-    squares = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * (x @ y.T)
+    middle = y.mean(0)
+    x, y = x - middle, y - middle
+    lengths_x, lengths_y = (np.einsum("ij,ij->i", v, v) for v in (x, y))  # without a second copy
+    squares = lengths_x[:, None] + lengths_y - 2 * (x @ y.T)
     return np.maximum(squares, 0.0)  # rounding may leave equal points just below 0

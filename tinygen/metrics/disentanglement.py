@@ -38,7 +38,8 @@ $$ R^2_{kj} = \frac{\mathrm{Cov}(z_k, v_j)^2}{\mathrm{Var}(z_k)\, \mathrm{Var}(v
 the share of $v_j$'s variance that a straight line through $z_k$ explains, should be 1 for its own factor and 0 for the
 others.
 
-From $n$ pictures and $B$ bins, (3) comes out about $(B - 1)^2 / 2n$ too large, in all entries alike.
+From $n$ pictures and $B$ bins, (3) comes out about $(B - 1)^2 / 2n$ too large for an entry that knows nothing of the
+factor, and less so the more it knows: with few pictures the gap (4) is too small.
 
 Notation
 --------
@@ -112,6 +113,9 @@ def information_gap(information, entropies) -> np.ndarray:
     if information.ndim != 2 or len(information) < 2 or entropies.shape != information.shape[1:]:
         raise ValueError(f"information_gap: information has shape {information.shape} and entropies {entropies.shape}; "
                          "(d, J) with d of 2 at least and (J,) are wanted")  # fmt: skip
+    if not (entropies > 0).all():
+        raise ValueError(f"information_gap: an entropy is {entropies.min()}; numbers above 0 are wanted (of a factor "
+                         "that does not change there is nothing to know)")  # fmt: skip
     second, first = np.sort(information, axis=0)[-2:]
     return (first - second) / entropies
 
@@ -144,6 +148,7 @@ def squared_correlations(z, factors) -> np.ndarray:
     z, factors = points("squared_correlations", "z", z), points("squared_correlations", "factors", factors)
     if len(z) != len(factors):
         raise ValueError(f"squared_correlations: {len(z)} codes and {len(factors)} rows of factors; as many are wanted")
-    a, b = z - z.mean(0), factors - factors.mean(0)
+    # the mean of equal numbers is rounded, so what does not change is told by its range
+    a, b = (np.where(np.ptp(v, 0) > 0, v - v.mean(0), 0.0) for v in (z, factors))
     products = np.sqrt(np.outer(np.sum(a * a, 0), np.sum(b * b, 0)))
     return np.square(a.T @ b / np.where(products > 0, products, 1))

@@ -129,8 +129,20 @@ def gaussian_distance(mean_x, covariance_x, mean_g, covariance_g) -> float:
     if not mean_x.shape == mean_g.shape == (d,) or not covariance_x.shape == covariance_g.shape == (d, d):
         shapes = ", ".join(str(a.shape) for a in (mean_x, mean_g, covariance_x, covariance_g))
         raise ValueError(f"gaussian_distance: the means and covariances are {shapes}; twice (d,) and (d, d) are wanted")
+    for name, mean, covariance in (("x", mean_x, covariance_x), ("g", mean_g, covariance_g)):
+        if not np.isfinite(mean).all() or not _is_covariance(covariance):
+            raise ValueError(f"gaussian_distance: mean_{name} is not finite, or covariance_{name} no covariance; "
+                             "finite means and symmetric matrices, of diagonals of at least 0, are wanted")  # fmt: skip
     spread = np.trace(covariance_x) + np.trace(covariance_g) - 2 * trace_of_root(covariance_x, covariance_g)
     return float(np.square(mean_x - mean_g).sum() + max(spread, 0.0))  # rounding may leave it just below 0
+
+
+def _is_covariance(matrix: np.ndarray) -> bool:
+    """Whether finite and symmetric, with nothing negative on the diagonal, up to rounding."""
+    if not np.isfinite(matrix).all():
+        return False
+    slack = 1e-6 * np.abs(matrix).max()
+    return bool(np.abs(matrix - matrix.T).max() <= slack and np.diagonal(matrix).min() >= -slack)
 
 
 def frechet_distance(x, g, features: Callable[[Any], Any] | None = None, *, batch_size: int = 1000) -> float:

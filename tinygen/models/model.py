@@ -36,7 +36,11 @@ class Model(nn.Module):
         return {**super().state_dict(), **{name: keeper.state_dict() for name, keeper in self._keepers().items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a `state_dict`; what is missing or unexpected is refused by name, before anything changes."""
+        """Take over a `state_dict`.
+
+        An attribute's state or a weight that is missing or unexpected is refused by name, before anything changes; a
+        state that an attribute itself refuses leaves the weights loaded.
+        """
         keepers = self._keepers()
         missing = [name for name in keepers if name not in state]
         if missing:

@@ -42,7 +42,11 @@ def image_grid(images: np.ndarray, columns: int, *, enlarge: int = 1, title: str
     images = images[:, None] if images.ndim == 3 else images
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"image_grid: images has shape {images.shape}; (n, h, w) or (n, 1 or 3, h, w) is wanted")
+    if not len(images) or columns < 1:
+        raise ValueError(f"image_grid: there are {len(images)} images in {columns} columns; at least one of each is "
+                         "wanted")  # fmt: skip
     if enlarge > 1:
+        images = images if images.dtype.kind == "f" else images.astype(float)  # whole numbers have nothing between
         images = zoom(images, (1, 1, enlarge, enlarge), order=1, mode="nearest", grid_mode=True)
     n, channels, h, w = images.shape
     gap, rows = max(1, h // 8), -(-n // columns)
@@ -115,6 +119,9 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Any:
     classes : m names
     """
     counts = np.asarray(counts)
+    if not (np.isfinite(counts) & (counts >= 0)).all():
+        raise ValueError(f"confusion: counts are from {counts.min()} to {counts.max()}; finite numbers of at least 0 "
+                         "are wanted")  # fmt: skip
     if counts.shape != (len(classes),) * 2 or not counts.sum(1).all():
         raise ValueError(f"confusion: counts has shape {counts.shape} and row sums from {counts.sum(1).min()}; a row "
                          f"and a column for each of {len(classes)} classes are wanted, and no empty row")  # fmt: skip

@@ -155,11 +155,12 @@ class Replay:
             for a step that does not lie behind the last one, a wrong shape, a number that is not finite, or other
             layers than in the frames before; nothing is kept then
         """
+        step = int(step)
         if self._frames and step <= self._frames[-1].step:
             raise ValueError(f"Replay.record: step {step} comes after step {self._frames[-1].step}; growing steps are "
                              "wanted (cut(step) forgets the frames behind a step)")  # fmt: skip
         given = {"points": points, "fields": fields, "grids": grids, "arrows": arrows, "ellipses": ellipses}
-        frame = _Frame(int(step), {}, {}, {})
+        frame = _Frame(step, {}, {}, {})
         for kind, layers in given.items():
             for name, value in (layers or {}).items():
                 where = f"Replay.record: step {step}, {kind} {name!r}"

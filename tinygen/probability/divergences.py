@@ -28,7 +28,8 @@ $$ W_2^2 = \lVert \mu - \nu \rVert^2 + \operatorname{tr}\bigl(\Sigma + \Lambda
 Between *samples* KL and JS say nothing ($\infty$ and $\log 2$, unless points coincide); the second family works on
 them as they are. Between Gaussians KL is `kl_divergence`, and JS has no closed form (`estimate_js`).
 
-All functions take arrays or Tensors and return the same; all but `transport_plan` are differentiable.
+All functions take arrays or Tensors and return the same; all but `transport_plan` are differentiable (roots not at
+distance 0).
 
 Slips in the documents: S2 eq. 4.12 needs 2 JS in its last line (S4 eq. 124 has it); S0's "share domain" means that
 p must vanish where q does.
@@ -185,8 +186,7 @@ def wasserstein_1d(x: Any, y: Any, order: float = 1, *, x_weights: Any = None, y
     x_weights, y_weights : masses of the points, positive, not necessarily summing to 1; default equal
     """
     _line("wasserstein_1d", x=x, y=y)
-    if order < 1:
-        raise ValueError(f"wasserstein_1d: order is {order}; at least 1 is wanted")
+    _order("wasserstein_1d", order)
     mass, i, j = _matched(x, y, x_weights, y_weights)
     gap = tg.abs(tg.getitem(x, i) - tg.getitem(y, j))
     if order == 1:
@@ -249,8 +249,7 @@ def wasserstein(x: Any, y: Any, order: float = 1) -> Any:
     if x.shape[0] != y.shape[0]:
         raise ValueError(f"wasserstein: x has {x.shape[0]} points and y {y.shape[0]}; as many are wanted "
                          "(transport_plan takes any masses, sliced_wasserstein any numbers)")  # fmt: skip
-    if order < 1:
-        raise ValueError(f"wasserstein: order is {order}; at least 1 is wanted")
+    _order("wasserstein", order)
     with tg.no_grad():
         cost = to_numpy(_raw(_distances(x, y))) ** order
     pairs = asarray(linear_sum_assignment(cost)[1], device=_device(x))
@@ -270,6 +269,7 @@ def sliced_wasserstein(x: Any, y: Any, projections: int = 64, *, order: float = 
     rng : a Generator on x's device
     """
     _clouds("sliced_wasserstein", x, y)
+    _order("sliced_wasserstein", order)
     directions = rng.normal((projections, x.shape[1]), dtype=_raw(x).dtype)
     directions = directions / array_module(directions).sqrt((directions**2).sum(1, keepdims=True))
     each = []
@@ -321,6 +321,9 @@ def wasserstein_gaussian(p: Distribution, q: Distribution) -> Tensor:
     if not isinstance(p, kinds) or not isinstance(q, kinds):
         raise TypeError(f"wasserstein_gaussian: p and q are {type(p).__name__} and {type(q).__name__}; two Normal laws "
                         "are wanted, or each a DiagonalNormal or a MultivariateNormal")  # fmt: skip
+    if p.event_shape != q.event_shape:
+        raise ValueError(f"wasserstein_gaussian: p has event_shape {p.event_shape} and q {q.event_shape}; the same "
+                         "is wanted")  # fmt: skip
     shift = tg.sum(tg.square(p.mean - q.mean), -1)
     if isinstance(p, DiagonalNormal) and isinstance(q, DiagonalNormal):
         return tg.sqrt(shift + tg.sum(tg.square(tg.sqrt(p.variance) - tg.sqrt(q.variance)), -1))
@@ -356,15 +359,30 @@ def _laws(owner, p, q, axis):
 
 
 def _line(owner, **samples):
-    """Samples on the line: one axis, not empty."""
+    """Samples on the line: one axis, not empty, of floating numbers."""
     for name, x in samples.items():
         if len(x.shape) != 1 or not x.shape[0]:
             raise ValueError(f"{owner}: {name} has shape {tuple(x.shape)}; a sample on the line, (n,), is wanted "
                              "(sliced_wasserstein and energy_distance take (n, d))")  # fmt: skip
+        _floating(owner, name, x)
 
 
 def _clouds(owner, x, y):
-    """Samples in the same space, not empty."""
+    """Samples in the same space, not empty, of floating numbers."""
     if len(x.shape) != 2 or len(y.shape) != 2 or x.shape[1] != y.shape[1] or not math.prod((*x.shape, *y.shape)):
         raise ValueError(f"{owner}: x has shape {tuple(x.shape)} and y {tuple(y.shape)}; samples (n, d) and (m, d) of "
                          "one dimension are wanted")  # fmt: skip
+    _floating(owner, "x", x)
+    _floating(owner, "y", y)
+
+
+def _floating(owner, name, x):
+    """Refuse integers, whose differences wrap around and whose masses round to 0."""
+    if x.dtype.kind != "f":
+        raise ValueError(f"{owner}: {name} is {x.dtype}; floating numbers are wanted (x.astype(float))")
+
+
+def _order(owner, order):
+    """Refuse an order that makes no metric, NaN among them."""
+    if not 1 <= order < math.inf:
+        raise ValueError(f"{owner}: order is {order}; at least 1 is wanted, and finite")

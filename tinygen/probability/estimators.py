@@ -17,8 +17,9 @@ $$ \nabla_\theta\, \mathbb{E}_{x \sim p_\theta} f(x)
 $$ \nabla_\theta\, \mathbb{E}_{x \sim p_\theta} f(x)
    = \mathbb{E}_x\, \bigl(f(x) - b\bigr)\, \nabla_\theta \log p_\theta(x). \tag{3} $$
 
-The baseline b may be anything that does not know x, because $\mathbb{E}\, \nabla \log p = 0$; the mean of f over the
-*other* draws is free, and removes most of the noise.
+The baseline b may be anything that does not know x, because $\mathbb{E}\, \nabla \log p = 0$ (where the support does
+not move with $\theta$: for a uniform law on $(0, \theta)$ neither this nor (3) holds); the mean of f over the *other*
+draws is free, and removes most of the noise.
 
 *Nowhere that can be differentiated* (S1: estimate the direction by random perturbations): shake $\theta$ itself. With
 $\varepsilon \sim N(0, I)$, in pairs that cancel what is even in $\varepsilon$,
@@ -29,10 +30,10 @@ $$ \nabla_\theta\, \mathbb{E}_\varepsilon f(\theta + s \varepsilon)
 
 the gradient of f blurred by s, exactly; of f itself in the limit of small s. Its noise grows with the dimension.
 
-All are unbiased. They differ in what they ask for and in their variance, so each function gives the estimates of
-*single* draws, (n, ...): their mean is the estimate, their spread over $\sqrt n$ its error. To have them in one
-backward pass, every draw gets a copy of $\theta$ of its own, a row of (n, ...), and what is differentiated is a sum
-in which each row appears once.
+All are unbiased, (2) for an f without jumps and (3) for a support that stays where it is. They differ in what they
+ask for and in their variance, so each function gives the estimates of *single* draws, (n, ...): their mean is the
+estimate, their spread over $\sqrt n$ its error. To have them in one backward pass, every draw gets a copy of $\theta$
+of its own, a row of (n, ...), and what is differentiated is a sum in which each row appears once.
 
 Notation
 --------

@@ -160,7 +160,7 @@ class Gumbel(Distribution):
     """
 
     has_rsample = True
-    support = REAL
+    support = FINITE  # at minus infinity the formula is infinity less infinity
 
     def __init__(self, loc, scale):
         self.loc = parameter("Gumbel", "loc", loc, FINITE)

@@ -9,9 +9,10 @@ none known here, and (1) becomes a mean over draws:
 $$ KL \approx \frac1n \sum_i \bigl(\log p(x_i) - \log q(x_i)\bigr), \qquad x_i \sim p, \tag{2} $$
 
 with the standard error $s / \sqrt n$. `estimate_kl` returns both. `kl_divergence` uses it only when it is handed a
-generator, and warns; without one it refuses. The gradient of (2) is that of the expectation, without bias: through
-`rsample` where p has it, else through the score, by the factor $w_i = e^{\log p(x_i) - c_i}$ with the constant
-$c_i$ equal to $\log p(x_i)$: it is 1, and its derivative is $\nabla \log p(x_i)$ (Foerster and others, *DiCE*, 2018).
+generator, and warns; without one it refuses. The gradient of (2) is that of the expectation, without bias where no
+support moves with the parameters: through `rsample` where p has it, else through the score, by the factor
+$w_i = e^{\log p(x_i) - c_i}$ with the constant $c_i$ equal to $\log p(x_i)$: it is 1, and its derivative is
+$\nabla \log p(x_i)$ (Foerster and others, *DiCE*, 2018).
 
 The closed forms follow from (1) term by term: `_normal` is S4 105-106 for two Gaussians.
 """
@@ -95,7 +96,11 @@ def register_kl(family_p: type, family_q: type) -> Callable:
 
 
 def estimate_kl(p: Distribution, q: Distribution, samples: int, *, rng) -> Estimate:
-    """(2), with its standard error; infinite where a draw of p lies outside of q's support."""
+    """(2), with its standard error; infinite where a draw of p lies outside of q's support.
+
+    Both laws must be discrete, or both continuous: between one of each KL is infinite, and this mean of unlike
+    densities says nothing.
+    """
     _same_events(p, q)
     return _mean_under(p, lambda x: p._log_density(x) - extended_log_density(q, x), samples, rng)
 
@@ -105,6 +110,9 @@ def estimate_js(p: Distribution, q: Distribution, samples: int, *, rng) -> Estim
 
     $$ JS = \tfrac12 \mathbb{E}_p \log \frac{p}{m} + \tfrac12 \mathbb{E}_q \log \frac{q}{m},
        \qquad m = \tfrac12 (p + q). \tag{3} $$
+
+    Both laws must be discrete, or both continuous: between one of each JS is $\log 2$, and this mean of unlike
+    densities says nothing.
     """
     _same_events(p, q)
     halves = []

@@ -44,6 +44,9 @@ def moments(x, *, full: bool = True) -> Moments:
     xp = backend.array_module(x)
     mean = x.mean(0)
     centred = x - mean
+    lost = centred.mean(0)  # by the rounding of the first sum, which grows with the rows
+    mean = mean + lost
+    centred -= lost
     scatter = xp.matmul(centred.T, centred) if full else (centred * centred).sum(0)
     return Moments(xp.ones_like(mean[0]) * len(x), mean, scatter)
 

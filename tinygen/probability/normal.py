@@ -141,6 +141,7 @@ class MultivariateNormal(Distribution):
     def __init__(self, loc, *, scale_tril=None, covariance=None):
         owner = "MultivariateNormal"
         self.loc = parameter(owner, "loc", loc, VECTOR)
+        FINITE.check(owner, "loc", self.loc)
         if one_of(owner, scale_tril=scale_tril, covariance=covariance) == "covariance":
             self.scale_tril = _factor(parameter(owner, "covariance", covariance, SYMMETRIC))
         else:

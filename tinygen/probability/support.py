@@ -89,9 +89,10 @@ def _symmetric(xp, x):
 
 
 def _lower(xp, x):
-    """Whether lower triangular with a positive diagonal."""
+    """Whether finite and lower triangular with a positive diagonal."""
     diagonal = xp.diagonal(x, axis1=-2, axis2=-1)
-    return (xp.triu(x, 1) == 0).all(axis=(-1, -2)) & (diagonal > 0).all(axis=-1)
+    triangular = xp.isfinite(x).all(axis=(-1, -2)) & (xp.triu(x, 1) == 0).all(axis=(-1, -2))
+    return triangular & (diagonal > 0).all(axis=-1)
 
 
 REAL = Support("numbers (not NaN)", lambda xp, x: x == x)
@@ -127,7 +128,7 @@ ONE_HOT = Support(
 )
 VECTOR = Support("vectors of numbers (not NaN)", lambda xp, x: (x == x).all(axis=-1), event_ndim=1)
 LOWER_TRIANGLE = Support(
-    "lower triangular matrices with a positive diagonal",
+    "finite lower triangular matrices with a positive diagonal",
     _lower,
     event_ndim=2,
     fix="linalg.cholesky of the covariance is one",

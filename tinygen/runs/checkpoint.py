@@ -64,13 +64,17 @@ def load(path: str | os.PathLike, *, ours: bool = False) -> dict[str, Any]:
     """
     if not os.path.exists(path):
         raise FileNotFoundError(f"load: {path} does not exist")
+    if not os.path.isfile(path):
+        raise CheckpointError(f"load: {path} is not a file; the path of a checkpoint is wanted")
     try:
         found, noted = _read(path)
         if noted is None and not ours:
-            return _nested({}, found)
+            return found
         if noted is None or noted["sha256"] != _sum(noted["rest"], found):
             raise ValueError("its sum is not the one that was noted")
         return _nested(noted["rest"], found)
+    except ImportError:  # says nothing about the file
+        raise
     except Exception as error:  # the reader has errors of its own for each kind of damage
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"load: {path} is not a whole checkpoint ({reason}); remove it, or take a copy") from None
@@ -106,17 +110,34 @@ def _sum(rest: Any, found: dict[str, np.ndarray]) -> str:
 
 
 @contextlib.contextmanager
-def atomically(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary path in the same folder, to be written inside; it takes `path`'s place at the end, or goes."""
+def atomically(path: str | os.PathLike, *, new: bool = False) -> Iterator[Path]:
+    """A temporary path in the same folder, to be written inside; it takes `path`'s place at the end, or goes.
+
+    new : raise a FileExistsError where there is a file already, even one of another process at the same moment
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.writing")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")  # of its own for each process
     try:
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if not (new and _linked(temporary, path)):
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _linked(temporary: Path, path: Path) -> bool:
+    """Give a file its name unless that is taken, in one step; whether the file system can do so."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: to look before is the best there is
+        if path.exists():
+            raise FileExistsError(f"{path} exists already") from None
+        return False
+    return True
 
 
 def _part(value: Any, path: str, found: dict[str, np.ndarray]) -> Any:
@@ -130,7 +151,8 @@ def _part(value: Any, path: str, found: dict[str, np.ndarray]) -> Any:
             inner = inner._data if isinstance(inner, Tensor) else inner
             if backend.is_array(inner) or isinstance(inner, np.generic):
                 # C order always: the writer stores other layouts' memory as it lies, which scrambles them
-                found[where] = np.array(backend.to_numpy(inner) if backend.is_array(inner) else inner, order="C")
+                array = np.array(backend.to_numpy(inner) if backend.is_array(inner) else inner, order="C")
+                found[where] = array.astype(array.dtype.newbyteorder("="), copy=False)  # nor the order of bytes
             else:
                 rest[name] = _part(inner, where, found)
         return rest

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import os
+import urllib.parse
 from pathlib import Path
 
 PAGE = """<!doctype html>
@@ -49,7 +50,9 @@ def _section(top: Path, run: Path, files: list[Path]) -> str:
     """A run's pictures side by side, each a link to itself; its pages as links."""
     lines = []
     for path in files:
-        address, name = html.escape(path.relative_to(top).as_posix()), html.escape(path.name)
+        # a `#`, `?` or `%` of a name would be read as part of the address; a space and `&` are understood
+        address = html.escape(urllib.parse.quote(path.relative_to(top).as_posix(), safe="/ &"))
+        name = html.escape(path.name)
         shown = f'<img loading="lazy" src="{address}" alt="{name}"><br>' if path.suffix == ".png" else ""
         lines.append(f'<figure><a href="{address}">{shown}{name}</a></figure>')
     return "\n".join([f"<section><h2>{html.escape(run.relative_to(top).as_posix())}</h2>", *lines, "</section>"])

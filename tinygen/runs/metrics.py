@@ -37,6 +37,8 @@ class Metrics:
 
     def log(self, step: int, scalars: dict[str, Any]) -> None:
         """Add to the row of a step."""
+        if "step" in scalars:
+            raise ValueError("log: step is the first column already; another name is wanted")
         scalars = {name: _plain(name, value) for name, value in scalars.items()}
         if self.latest.get("step") == step and (self._waiting or self.path is None):
             self.latest.update(scalars)

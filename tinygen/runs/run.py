@@ -65,13 +65,18 @@ class Run:
         self.step = 0
         self._loop = "to come"  # then "running", then "done"
         if self.folder is not None:
-            if (self.folder / "config.json").exists():
-                raise FileExistsError(f"{self.folder} holds a run already: resume it (Run.resume, --resume), "
-                                      "or give another folder (--out)")  # fmt: skip
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with atomically(self.folder / "config.json") as temporary:
-                temporary.write_text(json.dumps(self.config, indent=2) + "\n", encoding="utf-8")
+            self._claim(self.folder)
         self.metrics = Metrics(self._path("metrics.csv"))
+
+    def _claim(self, folder: Path) -> None:
+        """Write what was asked, first of all; refused if the folder holds a run, or gets one at the same moment."""
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with atomically(folder / "config.json", new=True) as temporary:
+                temporary.write_text(json.dumps(self.config, indent=2) + "\n", encoding="utf-8")
+        except FileExistsError:
+            raise FileExistsError(f"{folder} holds a run already: resume it (Run.resume, --resume), "
+                                  "or give another folder (--out)") from None  # fmt: skip
 
     @classmethod
     def resume(cls, folder: str | os.PathLike, *, quiet: bool = False) -> Run:
@@ -108,6 +113,8 @@ class Run:
         n : the number of steps in all; when they are done already, the owner is restored and nothing is left to do
         save_every : steps between checkpoints; by default one comes every 30 seconds. The last step always saves.
         """
+        if save_every is not None and save_every < 1:
+            raise ValueError(f"steps: save_every is {save_every}; at least 1 is wanted, or None for every 30 seconds")
         if self._loop != "to come":
             raise RuntimeError("steps: this run has had its loop; a second loop needs a Run of its own")
         self._loop = "running"
@@ -175,6 +182,7 @@ def open_run(arguments: dict[str, Any]) -> Run:
         they must be what they were.
     """
     config = {name: value for name, value in arguments.items() if name not in ("out", "resume")}
+    config = json.loads(json.dumps(config))  # as it is read again: a tuple comes back as a list
     if arguments["resume"] is None:
         return Run(_free(Path(arguments["out"])), config)
     run = Run.resume(arguments["resume"])
