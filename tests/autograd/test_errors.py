@@ -95,6 +95,11 @@ BAD = {
         ValueError,
         ["take_along_axis", "2 axes", "indices"],
     ),
+    "take_along_axis: a mask": (
+        lambda: tg.take_along_axis(X, np.ones((2, 3), bool), 1),
+        IndexError,
+        ["take_along_axis", "integer indices", "bool"],
+    ),
     "embedding: float": (lambda: tg.embedding(np.array([1.0]), X), IndexError, ["embedding", "integer", "float64"]),
     "embedding: too large": (lambda: tg.embedding([7], X), IndexError, ["7", "(2, 3)"]),
     "scatter": (lambda: tg.scatter(V, (5,), (3,)), IndexError, ["scatter", "index=(5,)", "shape=(3,)"]),

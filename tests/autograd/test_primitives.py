@@ -279,6 +279,14 @@ def test_ties_share_the_gradient():
     np.testing.assert_allclose(pooled.data, np.full((1, 1, 2, 2), 0.25))
 
 
+def test_a_list_for_an_index_is_the_callers_to_change():
+    """The gradient goes to where the value was read."""
+    x, index = tg.tensor(np.arange(3.0), requires_grad=True), [0, 1]
+    y = tg.sum(x[index])
+    index[1] = 2
+    np.testing.assert_array_equal(tg.grad(y, x).data, [1, 1, 0])
+
+
 def test_singular_points_stay_finite():
     """norm at 0, std and var at zero variance, prod with zeros, logsumexp of -inf, 0**0, x**0: finite gradients."""
     zero = tg.tensor(np.zeros(3), requires_grad=True)
@@ -291,6 +299,35 @@ def test_singular_points_stay_finite():
     x = tg.tensor([-np.inf, -np.inf], requires_grad=True)
     y = tg.logsumexp(x)
     assert y.item() == -np.inf and np.isfinite(tg.grad(y, x).data).all()
+
+
+def test_norms_of_fractional_order_are_finite_at_zero_entries():
+    """The root of a zero entry has no slope, and none in the second order."""
+    x = tg.tensor(np.array([0.0, 1.0, -4.0]), requires_grad=True)
+    np.testing.assert_allclose(tg.grad(tg.norm(x, 0.5), x).data, [0, 3, -1.5])
+    assert np.isfinite(tg.hvp(lambda v: tg.norm(v, 1.5), x, np.ones(3)).data).all()
+
+
+def test_elu_refuses_a_negative_alpha():
+    """Its slope is computed from its value, which says nothing then."""
+    with pytest.raises(ValueError, match="alpha must be at least 0, got -2"):
+        tg.elu(np.ones(3), -2)
+
+
+def test_a_boolean_exponent():
+    """x**True is x, x**False is 1."""
+    x, chosen = tg.tensor(np.array([0.5, 3.0]), requires_grad=True), np.array([True, False])
+    np.testing.assert_array_equal(tg.grad(tg.sum(x**chosen), x).data, [1, 0])
+
+
+@pytest.mark.parametrize("kind", ["bool", "int8", "uint8", "int64", "float32"])
+def test_products_have_numpys_dtypes(kind):
+    """Small integers are promoted and do not wrap; the result is no view of the input."""
+    for x in (np.array([[100, 100]]).astype(kind), np.ones((0, 2), kind)):
+        for axis in (None, 0, 1):
+            found, expected = tg.prod(x, axis), np.prod(x, axis)
+            assert found.dtype == expected.dtype and not np.shares_memory(x, found)
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_stable_at_ten_thousand():
@@ -412,6 +449,8 @@ def test_matmul(pair, seed):
         ("bij,bjk,k->b", [(2, 2, 3), (2, 3, 2), (2,)]),
         ("iij->ij", [(2, 2, 3)]),
         (" i j , j -> i ", [(2, 3), (3,)]),
+        ("ij,ij->i", [(2, 3), (2, 1)]),
+        ("ij,ij->ij", [(2, 3), (1, 3)]),
     ],
 )
 def test_einsum(subscripts, shapes_, device):
@@ -421,6 +460,14 @@ def test_einsum(subscripts, shapes_, device):
     got = tg.einsum(subscripts, *[tg.Tensor(on(device, a)) for a in arrays])
     np.testing.assert_allclose(host(got), np.einsum(subscripts, *arrays), rtol=1e-12)
     tg.check_grads(lambda *xs: tg.einsum(subscripts, *xs), [on(device, a) for a in arrays])
+
+
+def test_diag_of_infinity_is_zero_beside_it():
+    """0 is 0, not 0 times infinity; the dtype stays."""
+    np.testing.assert_array_equal(tg.diag(np.array([np.inf, 1.0])), [[np.inf, 0], [0, 1]])
+    x = tg.tensor(np.array([np.inf, 1.0]), requires_grad=True)
+    np.testing.assert_array_equal(tg.grad(tg.diag(x)[0, 1], x).data, [0, 0])
+    assert [tg.diag(np.ones(2, d)).dtype for d in ("float32", "int8", "bool")] == ["float32", "int8", "bool"]
 
 
 def test_linalg_values():

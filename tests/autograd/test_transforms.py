@@ -294,6 +294,13 @@ def test_hvp_of_a_constant_is_zero():
     same(tg.hvp(lambda t: tg.tensor(1.0, dtype="float64"), leaf(draw(3)), np.ones(3)), np.zeros(3))
 
 
+@pytest.mark.parametrize("call", [lambda x: tg.jacobian(tg.sin, x), lambda x: tg.hvp(tg.sum, x, x)])
+def test_where_nothing_is_recorded_derivatives_are_refused(call):
+    """Zeros would be the answer otherwise."""
+    with tg.no_grad(), pytest.raises(GraphError, match="no_grad"):
+        call(draw(3))
+
+
 # ---- explain ---------------------------------------------------------------------------------------------
 
 

@@ -306,6 +306,31 @@ def test_integer_signs_keep_float32():
     assert F.hinge_embedding_loss(x[:, 0], np.array([1, -1, 1, 1, -1], np.int8)).dtype == np.float32
 
 
+def test_unsigned_and_boolean_targets_do_not_wrap():
+    p, t = np.array([0.5, 0.25]), np.array([0, 1], np.uint8)
+    for target in (t, t.astype(bool)):
+        expected = F.binary_cross_entropy(p, t.astype(float), reduction="none")
+        np.testing.assert_array_equal(F.binary_cross_entropy(p, target, reduction="none"), expected)
+    assert F.margin_ranking_loss(p, 2 * p, np.ones(2, np.uint8), margin=1.0) == pytest.approx(1 + p.mean())
+    for f, expected in ((F.mse_loss, 9.0), (F.l1_loss, 3.0), (F.smooth_l1_loss, 2.5)):
+        assert f(np.array([0], np.uint8), np.array([3], np.uint8)) == expected
+
+
+@pytest.mark.parametrize("log_p", [False, True])
+def test_an_ignored_target_may_be_impossible(log_p):
+    x = tg.tensor(np.array([[-np.inf, 0, 0], [0, 0, 0.0]]), requires_grad=True)
+    loss = F.nll_loss if log_p else F.cross_entropy
+    found = loss(x, np.array([-100, 1]))
+    assert found.item() == pytest.approx(0 if log_p else np.log(3)) and not tg.grad(found, x).numpy()[0].any()
+
+
+def test_rounded_corners_have_their_curvature_at_zero():  # (4), (5)
+    zero = np.zeros(2)
+    for f, curvature in ((lambda x: F.smooth_l1_loss(x, zero, beta=0.5, reduction="sum"), 2.0),
+                         (lambda x: F.huber_loss(x, zero, delta=0.5, reduction="sum"), 1.0)):  # fmt: skip
+        np.testing.assert_allclose(tg.hvp(f, zero, np.ones(2)).numpy(), curvature)
+
+
 def test_losses_do_not_wait_for_the_device(device):
     if device == "cpu":
         pytest.skip("there is nothing to wait for")
@@ -345,6 +370,13 @@ REFUSED = [
     (lambda: F.huber_loss(X, T, delta=0), "delta"),
     (lambda: F.multi_margin_loss(X, RIGHT, p=3), "p must be 1 or 2"),
     (lambda: F.cosine_embedding_loss(X, T, SIGNS[:, None]), "cosine_embedding_loss"),
+    (lambda: F.binary_cross_entropy(P[0], P[0], weight=np.ones((3, 1))), r"binary_cross_entropy: weight .*\(3, 1\)"),
+    (lambda: F.binary_cross_entropy_with_logits(X, P, weight=np.ones((2, 5, 3))), r"logits: weight .*\(2, 5, 3\)"),
+    (lambda: F.binary_cross_entropy_with_logits(X, P, pos_weight=np.ones((4, 1, 3))), "pos_weight has shape"),
+    (lambda: F.cross_entropy(X, RIGHT, weight=np.ones(4)), r"cross_entropy: weight .*\(4,\).*\(3,\)"),
+    (lambda: F.cross_entropy(X, LAW, weight=np.ones(1)), r"cross_entropy: weight .*\(1,\)"),
+    (lambda: F.nll_loss(X, RIGHT, weight=np.ones(4)), "nll_loss: weight"),
+    (lambda: F.multi_margin_loss(X, RIGHT, weight=np.ones(4)), "multi_margin_loss: weight"),
 ]
 
 

@@ -104,6 +104,17 @@ def test_load_state_dict_lists_every_problem_and_changes_nothing(net):
         np.testing.assert_array_equal(array, before[path])
 
 
+def test_load_state_dict_converts_everything_before_it_changes_anything(net):
+    before = net.state_dict()
+    state = {path: array + 1 for path, array in before.items()}
+    last = list(state)[-1]
+    state[last] = np.full(state[last].shape, "a")
+    with pytest.raises((TypeError, ValueError)):
+        net.load_state_dict(state)
+    for path, array in net.state_dict().items():
+        np.testing.assert_array_equal(array, before[path])
+
+
 def test_to_keeps_the_tensors_and_makes_old_graphs_unusable(net):
     before = list(net.parameters())
     loss = tg.sum(net(tg.ones((2, 3))) ** 2)

@@ -10,6 +10,7 @@ from equations import equation
 
 import tinygen as tg
 from tinygen import nn
+from tinygen.backend import arrays
 from tinygen.backend.random import Generator
 from tinygen.nn import functional as F
 
@@ -83,6 +84,12 @@ def test_the_padding_row_starts_at_zero_and_learns_nothing():
     assert (layer(np.array([3])).numpy() == 1).all()
 
 
+def test_the_functions_padding_row_may_be_counted_from_the_end():
+    weight = tg.tensor(rng.normal(size=(4, 3)), requires_grad=True)
+    g = tg.grad(tg.sum(F.embedding(np.array([3, 1]), weight, padding_idx=-1)), weight).numpy()
+    assert not g[3].any() and (g[1] == 1).all()
+
+
 def test_one_hot(device):
     i = tg.tensor(np.array([[2, 0]]), device=device)
     assert F.one_hot(i, 3).tolist() == [[[0, 0, 1], [1, 0, 0]]] and F.one_hot(i, 3).dtype == np.float32
@@ -103,6 +110,8 @@ def test_one_hot(device):
         (lambda: nn.Linear(3, 2)(np.ones((2, 4), np.float32)), ValueError, r"\(2, 4\)"),
         (lambda: nn.Linear(3, True), ValueError, "out_features"),
         (lambda: nn.Unflatten(1, (2, 3))(tg.ones((2, 5))), ValueError, r"\(2, 5\).*\(2, 3\)"),
+        (lambda: nn.Unflatten(2, (5,))(tg.ones((2, 5))), np.exceptions.AxisError, "Unflatten: axis 2"),
+        (lambda: nn.ELU(alpha=-1), ValueError, "alpha"),
         (lambda: nn.GLU()(tg.ones((2, 5))), ValueError, "even length"),
         (lambda: nn.GLU(2)(tg.ones((2, 4))), ValueError, "axis 2"),
         (lambda: nn.GELU(approximate="sigmoid"), ValueError, "approximate"),
@@ -146,6 +155,26 @@ def test_activations_against_scipy():
     np.testing.assert_allclose(F.glu(x), x[:, :2] * scipy.special.expit(x[:, 2:]))
     np.testing.assert_array_equal(F.hardtanh(x), np.clip(x, -1, 1))
     np.testing.assert_allclose(F.prelu(x, np.array([0.3])), np.where(x > 0, x, 0.3 * x))
+
+
+def test_log_softmax_keeps_its_digits_far_out():
+    x = np.array([[1e6, 1e6 + 1], [0, 1]], np.float32)
+    for y in (F.log_softmax(x), F.log_softmax(tg.tensor(x)).numpy()):
+        np.testing.assert_allclose(y[0], y[1], rtol=1e-6)
+    np.testing.assert_allclose(F.softmax(x)[0], scipy.special.softmax([0.0, 1.0]), rtol=1e-6)
+    x = tg.tensor(np.array([-np.inf, 0.0, 1.0]), requires_grad=True)
+    y = F.log_softmax(x)
+    np.testing.assert_allclose(y.numpy(), np.append(-np.inf, scipy.special.log_softmax([0.0, 1.0])))
+    np.testing.assert_allclose(tg.grad(y[2], x).numpy(), [0, -1 / (1 + np.e), 1 / (1 + np.e)])
+
+
+def test_log_softmax_to_second_order(device):
+    tg.check_grads(F.log_softmax, [arrays.asarray(rng.normal(size=(2, 3)), device=device)], order=2)
+
+
+def test_prelus_slope_at_zero_is_the_learned_one():
+    x = tg.tensor(np.array([-1.0, 0.0, 1.0]), requires_grad=True)
+    np.testing.assert_array_equal(tg.grad(tg.sum(F.prelu(x, np.array([0.25]))), x).numpy(), [0.25, 0.25, 1])
 
 
 def test_selu_keeps_mean_zero_and_variance_one():

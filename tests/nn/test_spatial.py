@@ -75,6 +75,11 @@ def test_ties_share_the_gradient_and_filling_up_gets_none():
     np.testing.assert_allclose(g, [1 / 2, 1 / 2 + 1 / 3, 1 / 3, 1 / 3 + 1 / 2, 1 / 2])
 
 
+def test_integers_are_interpolated_as_floats_are():
+    x = np.array([[[[0, 10], [20, 30]]]])
+    np.testing.assert_allclose(F.upsample(x, 2, mode="bilinear"), F.upsample(x * 1.0, 2, mode="bilinear"))
+
+
 def test_pixel_shuffle_moves_channels_into_blocks():
     x = np.arange(16.0).reshape(1, 4, 2, 2)
     np.testing.assert_array_equal(

@@ -146,6 +146,17 @@ def test_average_state_round_trip(tmp_path):
         optim.ParameterAverage(a, decay=1.0)
 
 
+def test_an_average_is_of_floats_and_takes_over_all_or_nothing():
+    with pytest.raises(ValueError, match="floating"):
+        optim.ParameterAverage([tg.tensor([1, 2])])
+    average = optim.ParameterAverage(leaves())
+    given = average.state_dict() | {"t": 5}
+    given["averages"]["1"] = np.full(4, "a")
+    with pytest.raises((TypeError, ValueError)):
+        average.load_state_dict(given)
+    assert average.t == 0
+
+
 def test_the_mean_is_nearer_to_the_bottom_than_the_last_place():
     noise, x = np.random.default_rng(0), tg.tensor(np.zeros(500), requires_grad=True)
     optimizer, average = optim.SGD([x], 0.1), optim.ParameterAverage([x], decay=None)
@@ -257,6 +268,21 @@ def test_minimize_gives_scipy_the_right_derivatives(monkeypatch):
     u = rng.normal(size=4)
     differences = (seen["f"](seen["x"] + 1e-6 * u)[1] - seen["f"](seen["x"] - 1e-6 * u)[1]) / 2e-6
     np.testing.assert_allclose(seen["hessp"](seen["x"], u), differences, rtol=1e-6)
+
+
+def test_where_the_loss_fails_the_parameters_are_put_back():
+    x, calls = tg.tensor(np.array([1.0, 2.0]), requires_grad=True), []
+
+    def loss():
+        calls.append(x.numpy())
+        if len(calls) == 3:
+            raise ZeroDivisionError
+        return tg.sum(x**4)
+
+    with pytest.raises(ZeroDivisionError):
+        optim.minimize(loss, [x])
+    assert not np.array_equal(calls[2], [1, 2])
+    np.testing.assert_array_equal(x.numpy(), [1, 2])
 
 
 def test_minimize_fits_a_logistic_regression():

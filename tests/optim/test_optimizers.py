@@ -203,6 +203,46 @@ def test_a_fresh_optimiser_goes_on_from_a_state_of_several_parameters(name, opti
         np.testing.assert_array_equal(p.numpy(), q.numpy())
 
 
+def state(**memory):
+    return {"lr": 1.0, "state": {"0": memory}}
+
+
+def moments(shape=START.shape):
+    return {"exp_avg": np.ones(shape), "exp_avg_sq": np.ones(shape)}
+
+
+@pytest.mark.parametrize("make, given, message", [
+    (lambda p: optim.Adam([p], amsgrad=True), state(step=1, **moments()), "max_exp_avg_sq"),
+    (optim.Adam, state(momentum_buffer=np.ones(START.shape)), "momentum_buffer.*Adam wants"),
+    (optim.SGD, state(momentum_buffer=np.ones(START.shape)), "SGD wants"),
+    (optim.Adagrad, state(step=1, **moments()), "Adagrad wants"),
+    (lambda p: optim.RMSprop(p, centered=True), state(square_avg=np.ones(START.shape)), "grad_avg"),
+    (optim.Adam, state(step=1, **moments(())), r"exp_avg of parameter 0 has shape \(\)"),
+    (optim.Adam, state(step=1, **moments(5)), "exp_avg of parameter 0 has shape"),
+    (optim.Adam, state(step=1, **moments()) | {"lr": "fast"}, "fast"),
+])  # fmt: skip
+def test_a_state_that_does_not_fit_changes_nothing(make, given, message):
+    p = parameter()
+    optimizer = make(p)
+    ours(optimizer, p, 2)
+    before = optimizer.state_dict()
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(given)
+    after = optimizer.state_dict()
+    assert after["lr"] == before["lr"] and after["state"]["0"].keys() == before["state"]["0"].keys()
+    assert all(np.array_equal(v, before["state"]["0"][k]) for k, v in after["state"]["0"].items())
+
+
+@pytest.mark.parametrize("count", [np.int64(3), np.array(3)])
+def test_numpys_integers_count_too(count):
+    p = parameter()
+    optimizer = optim.Adam([p])
+    optimizer.load_state_dict(state(step=count, **moments()))
+    assert type(optimizer.state[0]["step"]) is int
+    ours(optimizer, p, 1)
+    assert optimizer.state[0]["step"] == 4
+
+
 def test_step_without_grads_uses_grad_and_skips_the_rest(device):
     p, q = parameter(device), parameter(device)
     optimizer = optim.SGD([p, q], 0.5)
@@ -279,6 +319,7 @@ REFUSED = [
     (lambda p: optim.SGD([], 0.1), "empty"),
     (lambda p: optim.SGD([p, p], 0.1), "twice"),
     (lambda p: optim.SGD([p], 0.1).step([np.ones(2)]), r"grads\[0\] has shape"),
+    (lambda p: optim.SGD([p], 0.1, momentum=0.9).step([np.ones((3, 2), int)]), "int64.*floats"),
     (lambda p: optim.SGD([p], 0.1).step([]), "0 grads for 1"),
     (lambda p: optim.Adam([p]).load_state_dict(OTHER_SHAPE), "exp_avg"),
     (lambda p: optim.Adam([p]).load_state_dict({"lr": 1.0, "state": {}}), "memories of 0"),

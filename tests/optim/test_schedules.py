@@ -130,7 +130,8 @@ def test_state_round_trip():
 
 @pytest.mark.parametrize("wrong", [
     lambda: s.Steps(0), lambda: s.Cosine(2.5), lambda: s.WarmUp(-1), lambda: s.Sequence(),
-    lambda: s.Sequence((3, s.Constant())), lambda: s.RobbinsMonro(b=0),
+    lambda: s.Sequence((3, s.Constant())), lambda: s.RobbinsMonro(b=0), lambda: s.Steps(3, gamma=-0.1),
+    lambda: s.Exponential(0.0), lambda: s.Cosine(3, final=-0.1),
 ])  # fmt: skip
 def test_refusals(wrong):
     with pytest.raises(ValueError):

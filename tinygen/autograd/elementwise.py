@@ -77,7 +77,7 @@ def one_less(b):
     """The exponent $b - 1$, but 1 where $b = 0$: the factor $b$ already makes that derivative 0."""
     if isinstance(b, int | float):
         return b - 1 if b else 1
-    return b - (b != 0) + (b == 0)
+    return b * 1 - (b != 0) + (b == 0)  # times 1, since booleans do not subtract
 
 
 @vocabulary
@@ -254,7 +254,7 @@ def arctan(xp, x):
 
 @primitive(lambda g, a, b: g * b / (a * a + b * b), lambda g, a, b: -g * a / (a * a + b * b), domain="nonzero")
 def arctan2(xp, a, b):
-    """The angle of the point $(b, a)$, in radians."""
+    """The angle of the point $(b, a)$, in radians; its derivative at $(0, 0)$, where no angle is, is NaN."""
     return xp.arctan2(a, b)
 
 
@@ -333,7 +333,9 @@ def leaky_relu(xp, x, negative_slope=0.01):
 
 @primitive(lambda g, x, y, alpha: g * (x > 0) + g * (minimum(y, 0) + alpha) * (x <= 0), domain="nonzero")
 def elu(xp, x, alpha=1.0):
-    r"""$x$ where $x > 0$, else $\alpha(e^x - 1)$."""
+    r"""$x$ where $x > 0$, else $\alpha(e^x - 1)$, with $\alpha \ge 0$."""
+    if not alpha >= 0:
+        raise ValueError(f"elu: alpha must be at least 0, got {alpha!r}")
     return xp.maximum(x, 0) + alpha * xp.expm1(xp.minimum(x, 0))
 
 

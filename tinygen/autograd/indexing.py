@@ -22,6 +22,8 @@ def _raw(index):
     """An index without Tensors in it, and of its own, so that the caller may use the array again."""
     if isinstance(index, tuple):
         return tuple(map(_raw, index))
+    if isinstance(index, list):
+        return list(map(_raw, index))
     if backend.is_array(index):
         return index.copy()
     if isinstance(index, Tensor):
@@ -52,6 +54,8 @@ def take_along_axis(x, indices, axis):
             f"take_along_axis: x has {len(x.shape)} axes, indices has {indices.ndim} axes, axis is {axis}; "
             "as many axes are wanted, and an axis among them"
         )
+    if indices.dtype.kind not in "iu":
+        raise IndexError(f"take_along_axis: integer indices are wanted, got {indices.dtype}")
     axis %= indices.ndim
     xp = backend.array_module(indices)
     grid = []

@@ -116,9 +116,8 @@ def _einsum_back(g, arrays, arrays_shape, subscripts, needs):
         x = _einsum(g, *[a for _, a in others], subscripts=",".join([output, *[s for s, _ in others]]) + "->" + found)
         gaps = tuple([k for k, c in enumerate(mine) if c not in known])
         x = expand_dims(x, gaps) if gaps else x
-        result.append(
-            broadcast_to(x, [n if k in gaps else m for k, (n, m) in enumerate(zip(shape, x.shape, strict=True))])
-        )
+        known_shape = zip(shape, x.shape, strict=True)  # of length 1 where no other input and no output says more
+        result.append(broadcast_to(x, [n if k in gaps or m == 1 else m for k, (n, m) in enumerate(known_shape)]))
     return tuple(result)
 
 
@@ -301,10 +300,11 @@ def _eigh_back(g, y, needs):
     r"\; F_{ij} = 1/(w_j - w_i)",
 )
 def eigh(xp, x):
-    """Eigenvalues, rising, (..., n), and eigenvectors, the columns of (..., n, n), of the symmetric part of x.
+    r"""Eigenvalues, rising, (..., n), and eigenvectors, the columns of (..., n, n), of the symmetric part of x.
 
-    An eigenvector's sign is arbitrary, so a function of it should not depend on that. Equal eigenvalues leave
-    their vectors undetermined: the gradient then takes the part that is determined.
+    An eigenvector's sign is arbitrary, so a function of it should not depend on that. Where eigenvalues are exactly
+    equal, the gradient that comes through their vectors is left out, also for a function of them all that is smooth
+    there, such as $V w V^\top$; where they are nearly equal it is inaccurate.
     """
     values, vectors = xp.linalg.eigh((x + x.swapaxes(-1, -2)) / 2)
     return values, vectors

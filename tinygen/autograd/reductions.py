@@ -112,8 +112,9 @@ def norm(x, ord=None, axis=None, keepdims=False):
     r"""The norm $(\sum_i |x_i|^p)^{1/p}$ over `axis` (all axes by default), with $p$ = `ord`.
 
     `ord` is None, 2 or "fro" (Euclidean; subgradient 0 at 0), 1, `math.inf`, or any positive number. Powers are
-    taken as they are, so numbers whose square underflows (below about 1e-19 in float32) count as 0. Matrix norms
-    other than Frobenius's are not here: for a matrix, give one `axis` when `ord` is a number.
+    taken as they are, so numbers whose square underflows (below about 1e-19 in float32) count as 0, and those whose
+    square overflows (above about 1e19) make it infinite. Matrix norms other than Frobenius's are not here: for a
+    matrix, give one `axis` when `ord` is a number.
     """
     x = arraylike(x)
     if not (ord in (None, "fro") or isinstance(ord, int | float)):
@@ -129,13 +130,16 @@ def norm(x, ord=None, axis=None, keepdims=False):
         raise ValueError(f"norm: ord must be positive, got {ord!r}")
     if ord == 1:
         return sum(abs(x), axis, keepdims)
-    powers = sum(power(abs(x), ord), axis, keepdims)
+    size = abs(x)
+    powers = sum(power(nonzero(size), ord) * (size != 0), axis, keepdims)  # nor have the roots of zero entries
     return power(nonzero(powers), 1 / ord) * (powers != 0)  # at 0 the root has no slope: the subgradient is 0
 
 
 def prod(x, axis=None, keepdims=False):
     r"""The product $\prod_i x_i$, multiplied up in pairs, so that zeros do no harm to any derivative."""
     x = arraylike(x)
+    if x.dtype.kind in "biu":  # as NumPy, whose products of small integers are long ones
+        x = astype(x, "uint64" if x.dtype.kind == "u" else "int64")
     axes = normal_axes(axis, len(x.shape), "prod")
     rest = [i for i in range(len(x.shape)) if i not in axes]
     shape = x.shape
@@ -144,7 +148,7 @@ def prod(x, axis=None, keepdims=False):
         half = x.shape[0] // 2
         pairs = x[:half] * x[half : 2 * half]
         x = concatenate([pairs, x[2 * half :]]) if x.shape[0] % 2 else pairs
-    y = x[0] if x.shape[0] else sum(x, 0) + 1  # the empty product is 1
+    y = x[0] * 1 if x.shape[0] else sum(x, 0) + 1  # times 1: no view of the input; the empty product is 1
     return reshape(y, _kept(shape, axis)) if keepdims else y
 
 

@@ -12,6 +12,7 @@ from numbers import Integral
 
 import numpy as np
 
+from tinygen.autograd.elementwise import where
 from tinygen.autograd.indexing import getitem
 from tinygen.autograd.primitive import arraylike, primitive, vocabulary
 from tinygen.backend import arrays as backend
@@ -258,7 +259,8 @@ def diagonal(x, offset=0, axis1=0, axis2=1):
 def diag(x):
     """The square matrix (or stack of them) with the last axis of x on its diagonal, zeros elsewhere."""
     x = arraylike(x)
-    return expand_dims(x, -1) * backend.asarray(np.eye(x.shape[-1]), x.dtype, device_of(x))
+    on_it = backend.asarray(np.eye(x.shape[-1], dtype=bool), device=device_of(x))
+    return where(on_it, expand_dims(x, -1), False)  # False is 0 in every dtype
 
 
 def device_of(x):

@@ -51,6 +51,8 @@ def hvp(f: Callable[[Tensor], Tensor], x: Any, v: Any, *, create_graph: bool = F
 
 def _input(x: Any) -> Tensor:
     """x as something to differentiate by: itself if it is recorded, else a new leaf of its values."""
+    if not mode.record:
+        raise GraphError("jacobian, hvp: nothing is recorded inside no_grad; call them outside it")
     if isinstance(x, Tensor) and x._node is not None:
         return x
     return variable(as_tensor(x)._data.copy())

@@ -10,6 +10,7 @@ import math
 
 import tinygen.autograd as tg
 from tinygen.autograd import elu, leaky_relu, relu, sigmoid, softplus, tanh
+from tinygen.autograd.elementwise import finite
 from tinygen.nn.common import check_sizes, shown
 from tinygen.nn.module import Module
 
@@ -42,7 +43,7 @@ def selu(x):
 
 
 def hardtanh(x, *, min_val=-1.0, max_val=1.0):
-    """x, but at least `min_val` and at most `max_val`."""
+    """x, but at least `min_val` and at most `max_val`; derivative 1 at the bounds (PyTorch: 0)."""
     if not min_val < max_val:
         raise ValueError(f"hardtanh: min_val must be less than max_val, got {min_val} and {max_val}")
     return tg.clip(x, min_val, max_val)
@@ -54,7 +55,7 @@ def prelu(x, weight):
         if len(x.shape) < 2 or x.shape[1] != weight.shape[0]:
             raise ValueError(f"prelu: x has shape {x.shape}; weight {weight.shape} wants {weight.shape[0]} channels")
         weight = tg.reshape(weight, (-1,) + (1,) * (len(x.shape) - 2))
-    return tg.maximum(x, 0) + weight * tg.minimum(x, 0)
+    return relu(x) + weight * tg.clip(x, None, 0)  # at 0 the slope is w
 
 
 def glu(x, *, axis=-1):
@@ -72,6 +73,9 @@ def softmax(x, axis=-1):
 
 def log_softmax(x, axis=-1):
     r"""$\log p_i = x_i - \log \sum_j e^{x_j}$ along `axis`."""
+    with tg.no_grad():  # a constant shift changes no value and no derivative, but keeps the digits
+        top = finite(tg.max(x, axis, keepdims=True))
+    x = x - top
     return x - tg.logsumexp(x, axis, keepdims=True)
 
 
@@ -116,6 +120,7 @@ class ELU(Module):
     r"""$x$ where $x > 0$, else $\alpha(e^x - 1)$."""
 
     def __init__(self, *, alpha: float = 1.0):
+        elu(0.0, alpha)  # refuses a negative one now, not at the first batch
         self.alpha = alpha
 
     def forward(self, x):

@@ -8,7 +8,7 @@ $$ \mathrm{Var}\,W = \frac{2 a^2}{n_{in} + n_{out}} \quad \text{(xavier)}, \tag{
 $$ \mathrm{Var}\,W = \frac{a^2}{n_{in}} \quad \text{(kaiming)}. \tag{2} $$
 
 A uniform law on $(-\sqrt{3v}, \sqrt{3v})$ and a normal law N(0, v) both have variance v. An orthogonal matrix (Saxe et
-al. 2014) keeps every length exactly.
+al. 2014; with no fewer rows than columns) keeps every length exactly.
 
 All functions change a parameter in place (hence the `_`, as in PyTorch) and return it. `rng` draws; None takes fresh
 entropy.
@@ -105,7 +105,8 @@ def orthogonal_(tensor: Tensor, *, gain: float = 1.0, rng: Generator | None = No
 def dcgan_(module: Module, *, std: float = 0.02, rng: Generator | None = None) -> Module:
     r"""DCGAN's start (Radford et al. 2016), for all of a network: weights $N(0, 0.02^2)$, biases 0.
 
-    The weights of normalisation layers, which have one axis, are $N(1, 0.02^2)$.
+    A weight with one axis, such as batch norm's, is $N(1, 0.02^2)$; a network with PReLU, or LayerNorm over several
+    axes, has to set those itself.
     """
     rng = _generator(rng)
     for path, p in module.named_parameters():

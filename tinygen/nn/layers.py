@@ -61,6 +61,7 @@ def embedding(indices, weight, *, padding_idx=None):
     rows = tg.embedding(indices, weight)
     if padding_idx is None or not isinstance(rows, tg.Tensor):
         return rows
+    padding_idx %= weight.shape[0]  # -1 is the last row
     return tg.where(tg.expand_dims(indices == padding_idx, -1), rows.detach(), rows)
 
 
@@ -206,7 +207,7 @@ class Unflatten(Module):
         self.axis, self.shape = axis, tuple(shape)
 
     def forward(self, x):
-        axis = self.axis % len(x.shape)
+        (axis,) = tg.shapes.normal_axes(self.axis, len(x.shape), "Unflatten")
         if math.prod(self.shape) != x.shape[axis]:
             raise ValueError(f"Unflatten: axis {self.axis} of x, of shape {tuple(x.shape)}, does not hold {self.shape}")
         return tg.reshape(x, (*x.shape[:axis], *self.shape, *x.shape[axis + 1 :]))

@@ -48,8 +48,7 @@ def mse_loss(input, target, *, reduction="mean"):
 
     $$ (x - t)^2 \tag{2} $$
     """
-    _same_shape("mse_loss", input, target)
-    return _reduce("mse_loss", tg.square(input - target), reduction)
+    return _reduce("mse_loss", tg.square(_difference("mse_loss", input, target)), reduction)
 
 
 def l1_loss(input, target, *, reduction="mean"):
@@ -57,8 +56,7 @@ def l1_loss(input, target, *, reduction="mean"):
 
     $$ |x - t| \tag{3} $$
     """
-    _same_shape("l1_loss", input, target)
-    return _reduce("l1_loss", tg.abs(input - target), reduction)
+    return _reduce("l1_loss", tg.abs(_difference("l1_loss", input, target)), reduction)
 
 
 def smooth_l1_loss(input, target, *, beta=1.0, reduction="mean"):
@@ -67,12 +65,12 @@ def smooth_l1_loss(input, target, *, beta=1.0, reduction="mean"):
     $$ \tfrac{1}{2\beta} d^2 \text{ if } |d| < \beta, \quad |d| - \tfrac12 \beta \text{ else},
        \qquad d = x - t \tag{4} $$
     """
-    _same_shape("smooth_l1_loss", input, target)
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss: beta must be at least 0, got {beta!r}")
-    size = tg.abs(input - target)
-    if beta > 0:
-        size = tg.where(size < beta, tg.square(size) / (2 * beta), size - beta / 2)
+    d = _difference("smooth_l1_loss", input, target)
+    size = tg.abs(d)
+    if beta > 0:  # the square of d, not of |d|, whose second derivative at 0 would be lost in the corner
+        size = tg.where(size < beta, tg.square(d) / (2 * beta), size - beta / 2)
     return _reduce("smooth_l1_loss", size, reduction)
 
 
@@ -108,7 +106,7 @@ def nll_loss(input, target, *, weight=None, ignore_index=-100, reduction="mean")
     """
     t, counted = _classes("nll_loss", input, target, ignore_index)
     at_target = tg.take_along_axis(input, tg.expand_dims(t, 1), 1)  # (n, 1, ...)
-    w = _weights_of(t, counted, weight, input)
+    w = _weights_of("nll_loss", t, counted, weight, input)
     return _reduce("nll_loss", _times(w, -tg.squeeze(at_target, 1)), reduction, total=w)
 
 
@@ -176,14 +174,14 @@ def cross_entropy(input, target, *, weight=None, ignore_index=-100, label_smooth
         raise ValueError(f"cross_entropy: label_smoothing must be in [0, 1], got {label_smoothing!r}")
     if target.dtype.kind == "f":
         _same_shape("cross_entropy", input, target)
-        losses = _soft_cross_entropy(input, _weigh(_smooth(target, label_smoothing), weight, input))
+        losses = _soft_cross_entropy(input, _weigh("cross_entropy", _smooth(target, label_smoothing), weight, input))
         return _reduce("cross_entropy", losses, reduction)
     t, counted = _classes("cross_entropy", input, target, ignore_index)
-    w = _weights_of(t, counted, weight, input)
+    w = _weights_of("cross_entropy", t, counted, weight, input)
     if label_smoothing == 0:
         losses = _times(w, _softmax_cross_entropy(input, t))
     else:
-        law = _weigh(_smooth(_one_hot(t, input), label_smoothing), weight, input)
+        law = _weigh("cross_entropy", _smooth(_one_hot(t, input), label_smoothing), weight, input)
         losses = _times(counted, _soft_cross_entropy(input, law))
     return _reduce("cross_entropy", losses, reduction, total=w)
 
@@ -204,7 +202,7 @@ def bounded_log(p):
 def _bernoulli_cross_entropy(xp, p, t):
     r"""$-t \max(\log p, -100) - (1 - t) \max(\log(1 - p), -100)$, entry by entry."""
     with backend.errstate(xp, divide="ignore"):
-        return -t * xp.maximum(xp.log(p), -100) - (1 - t) * xp.maximum(xp.log1p(-p), -100)
+        return -(t * xp.maximum(xp.log(p), -100) + (1 - t) * xp.maximum(xp.log1p(-p), -100))
 
 
 def binary_cross_entropy(input, target, *, weight=None, reduction="mean"):
@@ -217,7 +215,9 @@ def binary_cross_entropy(input, target, *, weight=None, reduction="mean"):
     """
     _same_shape("binary_cross_entropy", input, target)
     losses = _bernoulli_cross_entropy(input, target)
-    return _reduce("binary_cross_entropy", losses if weight is None else _like(weight, input) * losses, reduction)
+    if weight is not None:
+        losses = _spread("binary_cross_entropy", "weight", weight, input) * losses
+    return _reduce("binary_cross_entropy", losses, reduction)
 
 
 def _bce_back(g, x, saved, needs):
@@ -248,15 +248,17 @@ def binary_cross_entropy_with_logits(input, target, *, weight=None, pos_weight=N
     input : logits $x$, of any shape
     target : $t$ in [0, 1], of the same shape
     weight : $w$, of a shape that broadcasts to input's; by default 1
-    pos_weight : $c$, what an example of class 1 weighs beside one of class 0; by default 1
+    pos_weight : $c$, what an example of class 1 weighs beside one of class 0, of such a shape too; by default 1
     """
-    _same_shape("binary_cross_entropy_with_logits", input, target)
+    name = "binary_cross_entropy_with_logits"
+    _same_shape(name, input, target)
     if pos_weight is None:
         losses = _bce_with_logits(input, target)
     else:  # -log sigma(x) = softplus(-x), -log(1 - sigma(x)) = softplus(-x) + x
-        losses = (1 - target) * input + (1 + (_like(pos_weight, input) - 1) * target) * softplus(-input)
-    losses = losses if weight is None else _like(weight, input) * losses
-    return _reduce("binary_cross_entropy_with_logits", losses, reduction)
+        c = _spread(name, "pos_weight", pos_weight, input)
+        losses = (1 - target) * input + (1 + (c - 1) * target) * softplus(-input)
+    losses = losses if weight is None else _spread(name, "weight", weight, input) * losses
+    return _reduce(name, losses, reduction)
 
 
 # ---- laws: how far is q from p --------------------------------------------------------------------------
@@ -266,6 +268,8 @@ def kl_div(input, target, *, log_target=False, reduction="mean"):
     r"""The divergence $\mathrm{KL}(p \,\|\, q)$, term by term; note PyTorch's order: *input* is $\log q$ (S0, S2 2.22).
 
     $$ p\, (\log p - \log q), \qquad 0 \log 0 = 0 \tag{11} $$
+
+    (in `target`, and with `input` finite there; as in PyTorch, `log_target` of $-\infty$ gives NaN).
 
     Parameters
     ----------
@@ -306,7 +310,7 @@ def margin_ranking_loss(input1, input2, target, *, margin=0.0, reduction="mean")
     """
     _same_shape("margin_ranking_loss", input1, input2)
     _same_shape("margin_ranking_loss", input1, target)
-    return _reduce("margin_ranking_loss", tg.relu(-target * (input1 - input2) + margin), reduction)
+    return _reduce("margin_ranking_loss", tg.relu(target * (input2 - input1) + margin), reduction)
 
 
 def multi_margin_loss(input, target, *, p=1, margin=1.0, weight=None, reduction="mean"):
@@ -327,7 +331,8 @@ def multi_margin_loss(input, target, *, p=1, margin=1.0, weight=None, reduction=
     x_t = tg.take_along_axis(input, tg.expand_dims(t, 1), 1)  # (n, 1)
     short = tg.relu(margin - x_t + input) * (1 - _one_hot(t, input))
     losses = tg.mean(short if p == 1 else tg.square(short), 1)
-    return _reduce("multi_margin_loss", _times(_weights_of(t, None, weight, input), losses), reduction)
+    w = _weights_of("multi_margin_loss", t, None, weight, input)
+    return _reduce("multi_margin_loss", _times(w, losses), reduction)
 
 
 # ---- angles ---------------------------------------------------------------------------------------------
@@ -364,6 +369,13 @@ def _same_shape(name, input, target):
         raise ValueError(f"{name}: input has shape {input.shape}, target {target.shape}; one shape is wanted (reshape)")
 
 
+def _difference(name, input, target):
+    """$x - t$, of one shape; two integers as floats, since unsigned ones would wrap."""
+    _same_shape(name, input, target)
+    whole_numbers = input.dtype.kind != "f" != target.dtype.kind
+    return (tg.astype(input, "float64") if whole_numbers else input) - target
+
+
 def _reduce(name, losses, reduction, *, total=None, also=""):
     """The losses' sum, themselves, or their mean: over their number, or over the sum of their weights, `total`."""
     if reduction == "none":
@@ -383,6 +395,25 @@ def _raw(x):
 def _like(value, input):
     """A constant in the dtype and on the device of the input."""
     return backend.asarray(_raw(value), input.dtype, backend.device_of(_raw(input)))
+
+
+def _spread(name, option, value, input):
+    """A weight for each entry, of a shape that broadcasts to input's; a larger one would broadcast the losses."""
+    value = _like(value, input)
+    axes = zip(value.shape[::-1], input.shape[::-1], strict=False)
+    if value.ndim > len(input.shape) or any(m not in (1, n) for m, n in axes):
+        raise ValueError(f"{name}: {option} has shape {value.shape}; one that broadcasts to input's {input.shape} is "
+                         "wanted")  # fmt: skip
+    return value
+
+
+def _of_classes(name, weight, input):
+    """A weight for each class, (K,)."""
+    weight = _like(weight, input)
+    if weight.shape != (input.shape[1],):
+        raise ValueError(f"{name}: weight has shape {weight.shape}; one number for each class, ({input.shape[1]},), "
+                         "is wanted")  # fmt: skip
+    return weight
 
 
 def _places(xp, t):
@@ -420,14 +451,14 @@ def _counted(name, t, ignore_index, n_classes, dtype):
     return t, counts
 
 
-def _weights_of(t, counted, weight, input):
+def _weights_of(name, t, counted, weight, input):
     """The weight $w_t$ of each target, 0 where it does not count; None if all are 1."""
-    return counted if weight is None else _times(counted, _like(weight, input)[t])
+    return counted if weight is None else _times(counted, _of_classes(name, weight, input)[t])
 
 
 def _times(weights, losses):
-    """Losses times their weights, if there are any."""
-    return losses if weights is None else weights * losses
+    """Losses times their weights, if there are any; 0 for weight 0, also where the loss is infinite."""
+    return losses if weights is None else weights * tg.where(weights != 0, losses, 0)
 
 
 def _one_hot(t, input):
@@ -442,11 +473,11 @@ def _smooth(law, epsilon):
     return (1 - epsilon) * law + epsilon / law.shape[1] if epsilon else law
 
 
-def _weigh(law, weight, input):
+def _weigh(name, law, weight, input):
     """A law times the weights of its classes (axis 1)."""
     if weight is None:
         return law
-    return law * _like(weight, input).reshape(-1, *[1] * (len(input.shape) - 2))
+    return law * _of_classes(name, weight, input).reshape(-1, *[1] * (len(input.shape) - 2))
 
 
 # ---- the same as modules --------------------------------------------------------------------------------

@@ -196,8 +196,12 @@ class Module:
                 problems.append(f"{path} has shape {np.shape(state[path])}, here {tensor.shape}")
         if problems:
             raise ValueError(f"{type(self).__name__}.load_state_dict: nothing was changed, since {'; '.join(problems)}")
+        values = {}
+        for path, tensor in mine.items():  # all are converted before the first is changed
+            value = state[path]._data if isinstance(state[path], Tensor) else state[path]
+            values[path] = backend.asarray(value, tensor.dtype, tensor.device, copy=True)
         for path, tensor in mine.items():
-            tensor.assign(state[path])
+            tensor.assign(values[path])
 
     # ---- how it looks ----------------------------------------------------------------------------------
 

@@ -228,7 +228,8 @@ class _ChannelNorm(Module):
     ----------
     num_features : the number c of channels
     eps : added to the variance; positive
-    momentum : the share of the newest batch in the running statistics (2); None: all batches count the same
+    momentum : the share of the newest batch in the running statistics (2); None: all batches count the same (batch
+        norm), or the running statistics stay as they are (instance norm, as in PyTorch)
     affine : whether to learn `weight` and `bias`
     track_running_stats : whether to remember running statistics and use them after `eval()`
     """

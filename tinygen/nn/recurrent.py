@@ -182,9 +182,9 @@ class _Recurrent(Module):
         ----------
         x : (t, n, i), or (n, t, i) if `batch_first`
         state : where to begin, (layers · directions, n, h), a pair of such for an LSTM; zeros by default
-        lengths : (n,) integers in any order, where sequences end before step t. What comes after counts for
-            nothing: there the output is 0, the last state is that of the last step within, and the way back
-            begins there
+        lengths : (n,) integers in any order, where sequences end before step t. What comes after (it must be finite)
+            counts for nothing: there the output is 0, the last state is that of the last step within, and the way
+            back begins there
 
         Returns
         -------

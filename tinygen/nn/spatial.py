@@ -230,9 +230,8 @@ def upsample(x, scale_factor, *, mode="nearest"):
         raise ValueError(
             f"upsample: mode must be 'nearest', or 'bilinear' for (n, c, h, w); got {mode!r}, {tuple(x.shape)}"
         )
-    rows, columns = (
-        backend.asarray(interpolation(m, m * scale_factor), x.dtype, tg.shapes.device_of(x)) for m in x.shape[2:]
-    )
+    dtype, device = x.dtype if x.dtype.kind == "f" else None, tg.shapes.device_of(x)
+    rows, columns = (backend.asarray(interpolation(m, m * scale_factor), dtype, device) for m in x.shape[2:])
     return tg.matmul(tg.matmul(rows, x), columns.T)  # linear along each axis, so two matrix products
 
 

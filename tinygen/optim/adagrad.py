@@ -47,6 +47,10 @@ class Adagrad(Optimizer):
                 raise ValueError(f"Adagrad: {name} must be at least 0, got {value!r}")
         self.lr_decay, self.eps, self.initial_accumulator_value = lr_decay, eps, initial_accumulator_value
 
+    def memories(self):
+        """$t$ and $s_t$."""
+        return ["step", "sum"]
+
     def change(self, p, g, state):
         xp, g = array_module(p), self.decayed(p, g)
         if not state:

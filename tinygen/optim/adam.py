@@ -45,7 +45,8 @@ class Adam(Optimizer):
     Parameters
     ----------
     params : the parameters $\theta$
-    lr : learning rate $\eta$, about the most that an entry moves in a step
+    lr : learning rate $\eta$, about what an entry moves in a step (after a long rest up to
+        $(1-\beta_1)/\sqrt{1-\beta_2}$ times it, 3.2 by default)
     betas : $(\beta_1, \beta_2)$, each in [0, 1)
     eps : $\epsilon$, at least 0
     weight_decay : $\lambda$, which adds $\lambda \theta$ to the gradient
@@ -64,11 +65,14 @@ class Adam(Optimizer):
             raise ValueError(f"{kind}: eps must be at least 0, got {eps!r}")
         self.betas, self.eps, self.amsgrad = tuple(betas), eps, amsgrad
 
+    def memories(self):
+        """$t$, $m_t$, $v_t$ and, with AMSGrad, the largest $v_t$."""
+        return ["step", "exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * self.amsgrad
+
     def change(self, p, g, state):
         xp, (beta1, beta2), g = array_module(p), self.betas, self.decayed(p, g)
         if not state:
-            names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * self.amsgrad
-            state.update(step=0, **{name: xp.zeros_like(p) for name in names})
+            state.update({name: 0 if name == "step" else xp.zeros_like(p) for name in self.memories()})
         state["step"] += 1
         t, m, v, step = state["step"], state["exp_avg"], state["exp_avg_sq"], self.room(p)
         m *= beta1

@@ -56,8 +56,8 @@ class ParameterAverage:
         self.params = list(params)
         if decay is not None and not 0 <= decay < 1:
             raise ValueError(f"ParameterAverage: decay must be in [0, 1), or None for the plain mean, got {decay!r}")
-        if not self.params or not all(isinstance(p, Tensor) and p.is_leaf for p in self.params):
-            raise ValueError("ParameterAverage: params must be leaf Tensors, at least one")
+        if not self.params or not all(isinstance(p, Tensor) and p.is_leaf and p.dtype.kind == "f" for p in self.params):
+            raise ValueError("ParameterAverage: params must be floating leaf Tensors, at least one")
         self.decay, self.t = decay, 0
         self.averages = [p._data.copy() for p in self.params]
 
@@ -92,9 +92,8 @@ class ParameterAverage:
         found = {i: np.shape(a) for i, a in saved.items()}
         if found != wanted:
             raise ValueError(f"load_state_dict: averages of shapes {found} for parameters of shapes {wanted}")
-        self.t = int(state["t"])
-        self.averages = [backend.asarray(saved[str(i)], p.dtype, p.device, copy=True)
-                         for i, p in enumerate(self.params)]  # fmt: skip
+        averages = [backend.asarray(saved[str(i)], p.dtype, p.device, copy=True) for i, p in enumerate(self.params)]
+        self.t, self.averages = int(state["t"]), averages
 
 
 def towards(average: Any, value: Any, fraction: float) -> Any:

@@ -74,6 +74,10 @@ class Optimizer:
         r"""The step $\Delta$ for a parameter, all raw arrays of one shape; g is not to be written to."""
         raise NotImplementedError(f"{type(self).__name__} has no change method")
 
+    def memories(self) -> list[str] | None:
+        """The names of what `change` remembers of a parameter; None, whatever it likes: then loading does not check."""
+        return None
+
     def room(self, p: Any) -> Any:
         """An array like p with anything in it, the same at every call: for the step, which is soon used."""
         key = type(p), p.dtype, device_of(p)
@@ -101,8 +105,9 @@ class Optimizer:
             raise ValueError(f"step: {len(grads)} grads for {len(self.params)} parameters; one each is wanted")
         raw = [g._data if isinstance(g, Tensor) else g for g in grads]
         for i, (p, g) in enumerate(zip(self.params, raw, strict=True)):
-            if g is not None and g.shape != p.shape:
-                raise ValueError(f"step: grads[{i}] has shape {g.shape}, its parameter {p.shape}")
+            if g is not None and (g.shape != p.shape or g.dtype.kind != "f"):
+                raise ValueError(f"step: grads[{i}] has shape {g.shape} and dtype {g.dtype}, its parameter "
+                                 f"{p.shape} and {p.dtype}; floats of its shape are wanted")  # fmt: skip
         self._move(raw)
 
     @whole
@@ -144,13 +149,18 @@ class Optimizer:
         if set(memories) != {str(i) for i in range(len(self.params))}:
             raise ValueError(f"load_state_dict: memories of {len(memories)} parameters for {len(self.params)}; "
                              "the same parameters in the same order are wanted")  # fmt: skip
+        wanted = self.memories()
         for i, p in enumerate(self.params):
-            for name, value in memories[str(i)].items():
-                if not isinstance(value, int) and np.shape(value) not in ((), p.shape):
+            found = memories[str(i)]  # empty before the first step
+            if found and wanted is not None and set(found) != set(wanted):
+                raise ValueError(f"load_state_dict: the memory of parameter {i} holds {sorted(found)}; this "
+                                 f"{type(self).__name__} wants {sorted(wanted)} (the same options)")  # fmt: skip
+            for name, value in found.items():
+                if not _is_count(value) and np.shape(value) != p.shape:
                     raise ValueError(f"load_state_dict: {name} of parameter {i} has shape {np.shape(value)}, "
                                      f"the parameter {p.shape}")  # fmt: skip
-        self.lr, self._todo = float(state["lr"]), None
-        self.state = [{k: _like(v, p) for k, v in memories[str(i)].items()} for i, p in enumerate(self.params)]
+        loaded = [{k: _like(v, p) for k, v in memories[str(i)].items()} for i, p in enumerate(self.params)]
+        self.lr, self.state, self._todo = float(state["lr"]), loaded, None
 
 
 class _Group:
@@ -224,6 +234,11 @@ def _copy(value: Any) -> Any:
     return np.array(backend.to_numpy(value)) if backend.is_array(value) else value
 
 
+def _is_count(value: Any) -> bool:
+    """Whether a saved memory is an integer, perhaps one that NumPy has wrapped."""
+    return isinstance(value, int) or (np.shape(value) == () and np.asarray(value).dtype.kind in "iu")
+
+
 def _like(value: Any, p: Tensor) -> Any:
     """A saved memory as it is used: an array on the parameter's device, or an integer."""
-    return value if isinstance(value, int) else backend.asarray(value, p.dtype, p.device, copy=True)
+    return int(value) if _is_count(value) else backend.asarray(value, p.dtype, p.device, copy=True)

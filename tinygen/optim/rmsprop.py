@@ -54,11 +54,14 @@ class RMSprop(Optimizer):
             raise ValueError(f"RMSprop: eps and momentum must be at least 0, got {eps!r} and {momentum!r}")
         self.alpha, self.eps, self.momentum, self.centered = alpha, eps, momentum, centered
 
+    def memories(self):
+        """The mean square, the mean and the sum of steps, as far as the options want them."""
+        return ["square_avg"] + ["grad_avg"] * self.centered + ["momentum_buffer"] * (self.momentum > 0)
+
     def change(self, p, g, state):
         xp, g = array_module(p), self.decayed(p, g)
         if not state:
-            names = ["square_avg"] + ["grad_avg"] * self.centered + ["momentum_buffer"] * (self.momentum > 0)
-            state.update({name: xp.zeros_like(p) for name in names})
+            state.update({name: xp.zeros_like(p) for name in self.memories()})
         v, step = state["square_avg"], self.room(p)
         v *= self.alpha
         xp.multiply(g, g, out=step)

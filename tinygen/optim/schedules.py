@@ -24,7 +24,7 @@ $$ \sum_t \eta_t = \infty \qquad\text{and}\qquad \sum_t \eta_t^2 < \infty: \tag{
 
 the first, so that it can reach the optimum from however far away; the second, so that the noise it collects has finite
 variance. For (3) this means $\tfrac12 < p \le 1$. A constant rate violates the second condition: $\theta$ arrives
-quickly and then keeps trembling. An exponential violates the first: it may stop halfway.
+quickly and then keeps trembling. An exponential with $\gamma < 1$ violates the first: it may stop halfway.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class Steps:
 
     def __post_init__(self):
         _check("Steps", self.n)
+        _check_gamma("Steps", self.gamma)
 
     def __call__(self, t: int) -> float:
         return self.gamma ** (t // self.n)
@@ -129,6 +130,9 @@ class Exponential:
     r"""(5): times $\gamma$ after every step."""
 
     gamma: float
+
+    def __post_init__(self):
+        _check_gamma("Exponential", self.gamma)
 
     def __call__(self, t: int) -> float:
         return self.gamma**t
@@ -143,6 +147,8 @@ class Cosine:
 
     def __post_init__(self):
         _check("Cosine", self.n)
+        if not self.final >= 0:
+            raise ValueError(f"Cosine: final must be at least 0, got {self.final!r}")
 
     def __call__(self, t: int) -> float:
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * min(t, self.n) / self.n)) / 2
@@ -193,3 +199,8 @@ class Sequence:
 def _check(kind: str, n: int) -> None:
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"{kind}: n must be a positive number of steps, got {n!r}")
+
+
+def _check_gamma(kind: str, gamma: float) -> None:
+    if not gamma > 0:
+        raise ValueError(f"{kind}: gamma must be positive, got {gamma!r}")

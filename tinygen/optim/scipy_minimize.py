@@ -34,7 +34,8 @@ def minimize(loss: Callable[[], Tensor], params: Iterable[Tensor], *, method: st
     loss : computes the loss from the parameters' present values: a Tensor with one element
     params : leaf Tensors with requires_grad
     method : any of SciPy's that uses a gradient: "L-BFGS-B", "BFGS", "CG", "Newton-CG", "trust-ncg", ...
-    hvp : whether to give the method products with the Hessian (2), which "Newton-CG" and the trust methods use
+    hvp : whether to give the method products with the Hessian (2), which "Newton-CG", "trust-ncg", "trust-krylov" and
+        "trust-constr" use ("dogleg" and "trust-exact" want the matrix itself)
     tol, options : SciPy's own
 
     Returns
@@ -48,6 +49,7 @@ def minimize(loss: Callable[[], Tensor], params: Iterable[Tensor], *, method: st
     array([1., 2.])
     """
     params = list(params)
+    start = flat(params)
 
     def value_and_gradient(v: np.ndarray) -> tuple[float, np.ndarray]:
         place(v, params)
@@ -58,8 +60,12 @@ def minimize(loss: Callable[[], Tensor], params: Iterable[Tensor], *, method: st
         place(v, params)
         return hessian_product(loss(), params, u)
 
-    result = scipy.optimize.minimize(value_and_gradient, flat(params), jac=True, method=method, tol=tol,
-                                     options=options, hessp=product if hvp else None)  # fmt: skip
+    try:
+        result = scipy.optimize.minimize(value_and_gradient, start, jac=True, method=method, tol=tol,
+                                         options=options, hessp=product if hvp else None)  # fmt: skip
+    except BaseException:  # from the loss, say: the parameters do not stay at a place that was only tried
+        place(start, params)
+        raise
     place(result.x, params)
     return result
 

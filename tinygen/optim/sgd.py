@@ -23,7 +23,7 @@ with the inverse of the loss' second derivative for $H$ and $\eta = 1$ this is N
 Notation
 --------
 $\eta$ : `lr`
-$\mu, \tau$ : `momentum`, `dampening`; with $\mu = 0$, (3) is (1)
+$\mu, \tau$ : `momentum`, `dampening`; with $\mu = 0$ the step is (1), whatever $\tau$
 $b_t$ : `momentum_buffer`
 $H$ : `precondition`, as the map $g \mapsto H g$
 """
@@ -63,6 +63,10 @@ class SGD(Optimizer):
                              f"got {momentum!r} and {dampening!r}")  # fmt: skip
         self.momentum, self.dampening, self.nesterov = momentum, dampening, nesterov
 
+    def memories(self):
+        """$b_t$, if there is momentum."""
+        return ["momentum_buffer"] * (self.momentum > 0)
+
     def change(self, p, g, state):
         xp, g, step = array_module(p), self.decayed(p, g), self.room(p)
         if self.momentum == 0:
@@ -91,6 +95,10 @@ class PreconditionedSGD(Optimizer):
     def __init__(self, params: Iterable[Tensor], precondition: Callable[[Any], Any], lr: float = 1e-3):
         super().__init__(params, lr)
         self.precondition = precondition
+
+    def memories(self):
+        """Nothing."""
+        return []
 
     def change(self, p, g, state):
         return self.lr * self.precondition(g)  # (5)
