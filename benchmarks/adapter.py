@@ -17,18 +17,29 @@ from tinygen import nn, optim
 from tinygen.nn import functional as F
 
 Step = Callable[[], object]
+SHARED = {"op_large", "mlp", "cnn", "dcgan28", "dcgan64", "wgangp_conv"}  # where `set_threads` beats BLAS's threads
 
 
 def backend(threads: int) -> dict[str, Callable[[], Step]]:
-    """The builders by workload; the environment has set the number of threads for BLAS, and this does for the rest."""
-    tg.set_threads(threads)
-    return {
+    """The builders by workload; the environment has set the number of BLAS's threads."""
+    steps = {
         "op_small": lambda: operations("op_small"), "op_large": lambda: operations("op_large"), "mlp": mlp, "vae": vae,
         "cnn": cnn, "dcgan28": lambda: gan(*dcgan28(), "dcgan28"), "dcgan64": lambda: gan(*dcgan64(), "dcgan64"),
         "wgangp_mlp": lambda: critic(critic_mlp(), "wgangp_mlp"),
         "wgangp_conv": lambda: critic(critic_conv(), "wgangp_conv"), "gan2d": gan2d, "lstm": lstm, "rbm": rbm,
         "gmm": gmm, "kde": lambda: kde(threads), "kmeans": kmeans,
     }  # fmt: skip
+    return {name: sharing(build, threads if name in SHARED else 1) for name, build in steps.items()}
+
+
+def sharing(build: Callable[[], Step], threads: int) -> Callable[[], Step]:
+    """A builder that first says how many threads of ours there are."""
+
+    def make() -> Step:
+        tg.set_threads(threads)
+        return build()
+
+    return make
 
 
 def rng() -> tg.random.Generator:
