@@ -85,7 +85,7 @@ def judged(found):
     x = found.images[found.sound]
     scores = {"fixed": found.fixed.mean(), "moving": (~found.fixed).mean(), "collapsed": found.collapsed.mean(),
               "flooded": found.flooded.mean(), "distinct": 0.0, "sure": 0.0, "distance": 0.0,
-              "distance of cut digits": np.nan, "sound": found.sound.mean()}  # fmt: skip
+              "distance of cut digits": 0.0, "sound": found.sound.mean()}  # fmt: skip
     of_digits = novelty(new, known)[1]
     scores["sure of digits"] = np.mean(judge.predict_log_proba(new).max(1) > np.log(SURE))
     scores["distance of digits"] = np.median(of_digits)

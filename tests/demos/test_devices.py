@@ -36,7 +36,7 @@ SMALL = {  # options of `main`, and constants of the module
     "batchnorm": (dict(steps=3), dict(LAYERS=3, RATES=(0.1, 0.3))),
     "bayes": (dict(steps=12), dict(pictures=lambda *given: None, CELLS=50)),
     "belief_net": (dict(steps=3), dict(pictures=lambda *given: None)),
-    "class_activation": (dict(steps=6, quick=True), dict(pictures=lambda *given: None, CANVASES=40, BOXED=20)),
+    "class_activation": (dict(steps=12, quick=True), dict(pictures=lambda *given: None, CANVASES=40, BOXED=20)),
     "beta_vae": (
         dict(steps=3, hidden=4, betas="1,2"),
         dict(pictures=lambda *given: None, TRAIN=80, TEST=60, VOTES=10, PAIRS=2),
