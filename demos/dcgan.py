@@ -45,8 +45,8 @@ def main(*, data="digits", rules="dcgan", steps=0, lr=0.0, device="cpu", seed=0,
     """Train a DCGAN and judge what it draws.
 
     data: digits, glyphs, mnist, notmnist or fashion; rules: dcgan (S3's) or thesis (S2's; its 20 epochs of MNIST are
-    17,200 steps); steps: minibatches of 64 to learn from; lr: the rate, which falls to 0 along half a cosine (thesis:
-    stays); 0 for either: as the data set, or the thesis, asks; quick: a tenth of the steps
+    17,200 steps); steps: minibatches of 64 to learn from; lr: the rate of both players, which falls to 0 along half a
+    cosine (thesis: stays); 0 for either: as the data set, or the thesis, asks; quick: a tenth of the steps
     """
     run = open_run(locals())
     if data not in SIZES:

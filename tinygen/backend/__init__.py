@@ -19,6 +19,7 @@ common has one name here:
 | `philox.py`      | the words behind the random numbers, in array code and as a CUDA body                |
 | `random.py`      | random numbers by counting: three integers of state, the same numbers everywhere    |
 | `memory.py`      | keeping freed memory: an opt-in, for speed                                          |
+| `threads.py`     | large computations shared out among threads: an opt-in, for speed                   |
 
 Three rules hold on this floor. The module comes from the array, never from a global setting. Nothing moves
 between host and device unless it is asked to by name. And code that may run on CuPy uses only names and

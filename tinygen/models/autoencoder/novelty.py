@@ -43,7 +43,7 @@ and a fixed point is approached, but not reached.
 it is sure of is old, or a mistake of its own. The distance to the nearest training image (`metrics.nearest`) says how
 much of it has been seen. Small symbols are near to everything, so let it be the number of pixels that differ, per
 pixel of ink. That has no unit: a new *digit* is some way off too, and so is a digit with its lower half cut off, where
-nothing was invented but much is missing. The fair measure are new digits cut to as much ink as the symbols have.
+nothing was invented but much is missing. Fair is a comparison with new digits cut to as much ink as the symbols have.
 
 Notation
 --------

@@ -99,7 +99,10 @@ def l2(y):
 
 
 def kl(y, rho: float):
-    r"""(5): $\sum_j \mathrm{KL}(\rho \,\|\, \hat\rho_j)$ of activations between 0 and 1, in nats; (b, d) to ()."""
+    r"""(5): $\sum_j \mathrm{KL}(\rho \,\|\, \hat\rho_j)$ of activations between 0 and 1, in nats; (b, d) to ().
+
+    Means within 1e-6 of 0 or 1 count as that far from it: there (5) is finite, and has no slope.
+    """
     rho_hat = tg.clip(tg.mean(y, axis=0), 1e-6, 1 - 1e-6)  # (d,); that of a saturated unit is exactly 0 or 1
     return tg.sum(rho * tg.log(rho / rho_hat) + (1 - rho) * tg.log((1 - rho) / (1 - rho_hat)))
 

@@ -31,10 +31,11 @@ are linked. No table gives $\tau$; the examples do, by cross-validation. Deal th
 For each part and each $\tau$, test the pairs and train a net on the other parts, and ask how well it predicts this
 one:
 
-$$ \mathrm{CV}(\tau) = \frac1F \sum_{f=1}^F \frac{1}{|S_f|} \sum_{i \in S_f} -\log P_{\tau, -f}(x_i). \tag{4} $$
+$$ \mathrm{CV}(\tau) = \frac1F \sum_{f=1}^F \frac{1}{|S_f|} \sum_{i \in S_f} -\log P_{\tau_f, -f}(x_i), \qquad
+   \tau_f = \tau \sqrt{1 - |S_f| / n}. \tag{4} $$
 
-The $\tau$ with the least CV is chosen. (A net of all parts but one has only $n_{-f}$ examples, and $s$ of dependent
-pairs is smaller by $\sqrt{n_{-f} / n}$ there; so it gets $\tau \sqrt{n_{-f} / n}$, which links about as many.) The
+The $\tau$ with the least CV is chosen. (With one part left out there are fewer examples, and $s$ of dependent pairs is
+smaller like the root of their number; $\tau_f$ links about as many pairs there as $\tau$ does among all.) The
 pairs are tested anew for every part: pairs chosen with the help of the examples that judge them would look better than
 they are.
 
