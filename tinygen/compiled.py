@@ -81,7 +81,7 @@ class _Compiled:
             self.elsewhere = True
             warnings.warn("compile: steps on a GPU are not recorded yet; this one runs as it is written", stacklevel=2)
         elif type(known) is _Once:
-            found = differences(known.summary, summary(recording.recorder, each(_raw, recording.results)))
+            found = differences(known.summary, summary(recording.recorder, each(_raw, recording.places)))
             if found:
                 raise GraphError(f"compile: {_name(self.step)} cannot be replayed: {found}")
             self.known[key] = _Replay(recording)
@@ -96,7 +96,8 @@ class _Recording:
     Attributes
     ----------
     memory : the arguments, with arrays that stay the same from call to call
-    results : what the step has returned, on the recording's own memory
+    results : what the step has returned
+    places : where a replay leaves what it returns
     """
 
     def __init__(self, step: Callable, memory: Any, given: Any):
@@ -109,6 +110,11 @@ class _Recording:
         except RecordingError as error:
             raise GraphError(f"compile: {_name(step)}: {_site(error)}{error}") from error
         self.results = each(_bare, results)
+        self.places = each(self._place, self.results)
+
+    def _place(self, result: Any) -> Any:
+        """A result on the memory of the notes."""
+        return Tensor(self.recorder.noted(result._data)) if isinstance(result, Tensor) else self.recorder.noted(result)
 
 
 class _Once:
@@ -116,15 +122,15 @@ class _Once:
 
     def __init__(self, recording: _Recording):
         self.memory = recording.memory
-        self.summary = summary(recording.recorder, each(_raw, recording.results))
+        self.summary = summary(recording.recorder, each(_raw, recording.places))
 
 
 class _Replay:
     """A recording as a program."""
 
     def __init__(self, recording: _Recording):
-        self.memory, self.results, recorder = recording.memory, recording.results, recording.recorder
-        self.run = Program(recorder, each(_raw, recording.results))
+        self.memory, self.results, recorder = recording.memory, recording.places, recording.recorder
+        self.run = Program(recorder, each(_raw, recording.places))
         self.held, self.touched = list(recorder.held.values()), list(recorder.touched.values())
 
     def holds(self) -> bool:

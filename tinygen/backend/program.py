@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tinygen.backend.linear import matmul
-from tinygen.backend.recording import Call, Kept, Recorder, RecordingError, each, leaves, place
+from tinygen.backend.recording import Call, Kept, Recorder, RecordingError, each, leaves, like, place
 from tinygen.backend.threads import ELEMENTWISE, pays, shared, threads
 
 #: ufuncs that take a number among arrays as an array of their dtype: handing them one saves the conversion
@@ -177,7 +177,7 @@ def placed(chains: list[Chain], recorder: Recorder, results: Any, roomed: set[in
     def moved(x: Any) -> Any:
         if not isinstance(x, np.ndarray) or not x.size or (root := place(x)[1]) not in memory:
             return x
-        return np.ndarray(x.shape, x.dtype, memory[root], x.__array_interface__["data"][0] - root, x.strides)
+        return like(x, root, memory[root])
 
     return [[(k, replace(call, inputs=each(moved, call.inputs), options=each(moved, call.options),
                          outs=each(moved, call.outs))) for k, call in chain] for chain in chains]  # fmt: skip

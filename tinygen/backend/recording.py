@@ -2,9 +2,12 @@
 
 While a `Recorder` is at work, arrays are `Recorded`: a subclass of NumPy's whose ufuncs, functions and methods note
 themselves before they answer. What runs is NumPy all the same, so a recorded step is an ordinary step. A note is a
-`Call`: the function, its inputs and where its results lie. Arrays are not replaced by names: a note holds the very
-arrays, each a view of some memory, and a replay (`program.py`) makes the same calls on the same views. So views need
-no notes of their own: what is written into the memory, they show.
+`Call`: the function, its inputs and where its results lie. Arrays are not replaced by names: a note holds arrays,
+each a view of some memory, and a replay (`program.py`) makes the same calls on the same views. So views need no notes
+of their own: what is written into the memory, they show.
+
+Notes outlive a step, and the arrays that it made should not: all at once they would fill the memory. So of a large one
+the notes hold a *stand-in*, an array of its kind on memory that nobody has touched yet, which takes up no room.
 
 Not everything in a step goes through NumPy's protocols: SciPy's routines, random draws, kernels that fill arrays of
 their own. These are noted in one piece, by `whole`:
@@ -30,7 +33,9 @@ tree : tuples, lists, dicts and slices with arrays and other things for leaves
 from __future__ import annotations
 
 import functools
+import mmap
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -231,6 +236,20 @@ def place(array: np.ndarray) -> tuple[np.ndarray, int]:
     return array, array.__array_interface__["data"][0]
 
 
+#: bytes from which on an array has a stand-in
+LARGE = 2**20
+
+
+def untouched(size: int) -> np.ndarray:
+    """So many bytes of memory that take up no room before something is written there."""
+    return np.frombuffer(mmap.mmap(-1, size), "uint8")
+
+
+def like(x: np.ndarray, address: int, root: np.ndarray) -> np.ndarray:
+    """An array that lies in `root` as x lies in the memory that begins at `address`."""
+    return np.ndarray(x.shape, x.dtype, root, x.__array_interface__["data"][0] - address, x.strides)
+
+
 class Recorder:
     """Notes what happens to arrays in this thread, as a context manager.
 
@@ -245,6 +264,7 @@ class Recorder:
         self.calls: list[Call] = []
         self.roots: dict[int, np.ndarray] = {}
         self.made: set[int] = set()
+        self.standing: dict[int, tuple[weakref.ref, np.ndarray]] = {}  # address of a large array -> (it, its stand-in)
         self.keeping: dict[int, int] = {}  # id of what a call saved -> the call's number
         self.saved: list[Any] = []  # keeps the ids in use
         self.held: dict[int, tuple[Any, np.ndarray]] = {}  # id -> (a Tensor from outside, its array)
@@ -279,14 +299,19 @@ class Recorder:
     def operands(self, holders: tuple, raw: tuple) -> tuple:
         """The arrays of Tensors (and other inputs), entered; a Tensor from outside must keep its array in replays."""
         for holder, x in zip(holders, raw, strict=True):
-            if holder is not x and type(x) is np.ndarray and place(x)[1] not in self.made:
+            if holder is not x and type(x) is np.ndarray and not self._ours(x):
                 self.held.setdefault(id(holder), (holder, x))
         return tuple([self.entered(x) for x in raw])
+
+    def _ours(self, x: np.ndarray) -> bool:
+        """Whether a call has made the memory of an array."""
+        address = place(x)[1]
+        return address in self.made or address in self.standing
 
     def _known(self, x: np.ndarray) -> None:
         """Enter an array's root, if it is new."""
         root, address = place(x)
-        if address not in self.roots and x.size:
+        if address not in self.roots and address not in self.standing and x.size:
             if type(root) is Recorded:
                 raise RecordingError(
                     f"an array of shape {x.shape} was made in a way that cannot be noted; use tinygen's functions, or "
@@ -300,17 +325,18 @@ class Recorder:
             if id(x) in self.keeping:
                 return Kept(self.keeping[id(x)])
             self._known(x)
-            return plain(x)
+            address = place(x)[1]
+            return plain(x) if address not in self.standing else like(x, address, self.standing[address][1])
         return x
 
-    def _operands(self, tree: Any) -> Any:
-        """A tree of inputs as it is noted."""
+    def noted(self, tree: Any) -> Any:
+        """A tree of inputs, or of results, as the notes hold it."""
         if id(tree) in self.keeping:
             return Kept(self.keeping[id(tree)])
         if isinstance(tree, tuple | list):
-            return made_like(tree, [self._operands(t) for t in tree])
+            return made_like(tree, [self.noted(t) for t in tree])
         if type(tree) is dict:
-            return {k: self._operands(t) for k, t in tree.items()}
+            return {k: self.noted(t) for k, t in tree.items()}
         return each(self._operand, tree)
 
     def _new(self, result: Any) -> Any:
@@ -319,29 +345,35 @@ class Recorder:
             return result
         made = np.ndarray.copy(np.asarray(result).view(Recorded), order="K")  # which owns its memory
         address = place(made)[1]
+        root: np.ndarray = made
+        if made.nbytes >= LARGE:
+            root = untouched(made.nbytes)
+            self.standing[address] = weakref.ref(made, lambda _: self.standing.pop(address)), root
         if made.size:
-            self.roots[address] = made
-            self.made.add(address)
+            own = place(root)[1]
+            self.roots[own] = root
+            self.made.add(own)
         return made
 
     # ---- notes -----------------------------------------------------------------------------------------
 
     def note_ufunc(self, function, method, inputs, out, options) -> Any:
         """A ufunc or one of its methods."""
-        inputs, options = self._operands(inputs), self._operands(options)
+        given = each(plain, (inputs, options))
+        inputs, options = self.noted(inputs), self.noted(options)
         if method == "at":
             self.calls.append(Call(function, inputs, options, None, "copy"))
-            return function(*inputs, **options)
+            return function(*given[0], **given[1])
         if out is None:
-            out = each(self._new, function(*inputs, **options))
+            out = each(self._new, function(*given[0], **given[1]))
             outs = out if type(out) is tuple else (out,)
         else:
             outs, out = out, out if len(out) > 1 else out[0]
-            if not all(isinstance(o, Recorded) or place(o)[1] in self.made for o in outs if o is not None):
+            if not all(isinstance(o, Recorded) or self._ours(o) for o in outs if o is not None):
                 raise RecordingError(f"{function.__name__} writes into an array that was made outside the notes; mark "
                                      "the function that does this with backend.recording.whole")  # fmt: skip
-            function(*inputs, out=self._operands(outs), **options)
-        self.calls.append(Call(function, inputs, options, self._operands(outs), "into"))
+            function(*given[0], out=each(plain, outs), **given[1])
+        self.calls.append(Call(function, inputs, options, self.noted(outs), "into"))
         return out
 
     def note(self, function, inputs, options) -> Any:
@@ -349,24 +381,24 @@ class Recorder:
         given = each(plain, (inputs, options))
         result = function(*given[0], **given[1])
         if isinstance(options.get("out"), np.ndarray):
-            self.calls.append(Call(function, self._operands(inputs), self._operands(options), None, "copy"))
+            self.calls.append(Call(function, self.noted(inputs), self.noted(options), None, "copy"))
             return self.entered(options["out"])
         if isinstance(result, np.ndarray) and place(result)[1] in self._addresses(inputs):
             return result.view(Recorded)
         if type(result) in (bool, int, float, str):
             raise RecordingError(f"{function.__name__} of a value that the step computes gives Python's {result!r}: a "
                                  "replay would not look at it again")  # fmt: skip
-        inputs, options = self._operands(inputs), self._operands(options)
+        inputs, options = self.noted(inputs), self.noted(options)
         outs = each(self._new, result)
         into = function in _INTO and isinstance(outs, np.ndarray) and "out" not in options
-        shown = each(plain, (outs,) if into else outs)
+        shown = self.noted((outs,) if into else outs)
         self.calls.append(Call(function, inputs, options, shown, "into" if into else "copy"))
         return outs
 
     def note_whole(self, function, inputs, options, keep) -> Any:
         """A function in one piece: nothing is noted inside."""
         given = each(plain, (inputs, options))
-        noted = self._operands(inputs), self._operands(options)
+        noted = self.noted(inputs), self.noted(options)
         now.recorder = None
         try:
             result = function(*given[0], **given[1])
@@ -378,7 +410,7 @@ class Recorder:
         elif isinstance(result, np.ndarray) and place(result)[1] in self._addresses((inputs, options)):
             return result.view(Recorded)
         outs = each(self._new, result)
-        self.calls.append(Call(function, *noted, each(plain, outs), "keep" if keep else "copy"))
+        self.calls.append(Call(function, *noted, self.noted(outs), "keep" if keep else "copy"))
         if keep and saved is not None:
             self.keeping[id(saved)] = len(self.calls) - 1
             self.saved.append(saved)
@@ -399,7 +431,7 @@ class Recorder:
 
     def last(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """The copies to make when all calls are done, as pairs (to, from)."""
-        return [(array, value) for _, array, value in self.assigned.values()]
+        return [(array, self.noted(value)) for _, array, value in self.assigned.values()]
 
     def _addresses(self, tree: Any) -> set[int]:
         """Where the arrays of a tree lie."""
