@@ -256,6 +256,14 @@ def tinygen_steps(threads: int) -> Builders:
     return backend(threads)
 
 
+def kept_steps(threads: int) -> Builders:
+    """PyTorch's, with the allocator's setting that ours have."""
+    from tinygen import keep_freed_memory
+
+    keep_freed_memory()
+    return torch_steps(threads)
+
+
 def compiled_steps(threads: int) -> Builders:
     """Ours, recorded and replayed."""
     from benchmarks.adapter_compiled import backend
@@ -265,6 +273,7 @@ def compiled_steps(threads: int) -> Builders:
 
 PEERS = {
     "tinygen": ("tinygen", tinygen_steps), "compiled": ("tinygen", compiled_steps), "torch": ("torch", torch_steps),
+    "torch_kept": ("torch", kept_steps),
     "jax": ("jax", jax_steps), "autograd": ("autograd", autograd_steps), "mygrad": ("mygrad", mygrad_steps),
     "sklearn": ("sklearn", sklearn_steps), "scipy": ("scipy", scipy_steps),
 }  # fmt: skip

@@ -14,7 +14,7 @@ import importlib as _importlib
 
 from tinygen.autograd import *  # noqa: F403
 from tinygen.autograd import linalg
-from tinygen.backend import DeviceError, random, set_threads
+from tinygen.backend import DeviceError, keep_freed_memory, random, set_threads
 from tinygen.compiled import compile
 from tinygen.formulas import explain
 

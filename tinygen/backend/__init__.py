@@ -59,6 +59,7 @@ from .convolution import (
 )
 from .kernels import KERNELS, ElementwiseKernel
 from .linear import cholesky, gemm, solve_triangular
+from .memory import keep_freed_memory
 from .random import Generator, watch_draws
 from .scatter import scatter_add
 from .threads import set_threads
@@ -81,6 +82,7 @@ __all__ = [
     "from_dlpack",
     "gemm",
     "is_array",
+    "keep_freed_memory",
     "max_windows",
     "max_windows_back",
     "output_shape",
