@@ -97,6 +97,22 @@ def test_products(seed, sides, transposed, into, k):
     assert by(k, linear.matmul, a.astype("float32"), a.T.copy()).dtype == np.float64
 
 
+def test_a_linear_layer_shares_all_its_products(monkeypatch):
+    """The one forwards and the two of its rules: the same gradients, each product in two parts."""
+    shares, healthy = [], linear.shared
+    monkeypatch.setattr(linear, "shared", lambda work, n, operations: shares.append(n) or healthy(work, n, operations))
+    x, w, b = (tg.tensor(np.random.default_rng(0).normal(size=s), requires_grad=True) for s in ((5, 4), (3, 4), (3,)))
+
+    def gradients():
+        return [g.numpy() for g in tg.grad(tg.sum(tg.square(F.linear(x, w, b))), [x, w, b])]
+
+    alone = gradients()
+    assert not shares
+    for found, expected in zip(by(2, gradients), alone, strict=True):
+        close(found, expected)
+    assert sorted(shares) == [4, 5, 5]
+
+
 def test_replays(monkeypatch):
     """Chains that run piece by piece in two threads give the bits of one; a net's step the same numbers."""
     monkeypatch.setattr(program, "LARGE", 8)

@@ -155,6 +155,11 @@ def _matmul(xp, left, right, out=None):
     return xp.matmul(left, right, out=out)
 
 
+def product(a, b):
+    """`a @ b`, for rules: of raw matrices shared out among threads, of anything else (Tensors, symbols) as it is."""
+    return matmul(a, b) if type(a) is np.ndarray and type(b) is np.ndarray and threads() > 1 else a @ b
+
+
 def matmul(left, right, out=None):
     """`np.matmul`, whose longer side threads share: of two matrices, and large ones, since a part has to pay."""
     if left.ndim != 2 or right.ndim != 2 or threads() == 1 or not pays(left.size * right.shape[1]):

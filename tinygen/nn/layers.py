@@ -24,7 +24,7 @@ import tinygen.autograd as tg
 from tinygen.autograd.linalg import mT
 from tinygen.autograd.primitive import describe, primitive
 from tinygen.backend import arrays as backend
-from tinygen.backend.linear import gemm
+from tinygen.backend.linear import gemm, product
 from tinygen.backend.random import Generator
 from tinygen.backend.recording import aside
 from tinygen.nn.common import check_probability, check_sizes, shown, uniform_parameter
@@ -48,7 +48,7 @@ def linear(x, weight, bias=None):
     return tg.reshape(_affine(rows, weight, bias), (*x.shape[:-1], weight.shape[0]))
 
 
-@primitive(lambda g, w: g @ w, lambda g, x: mT(g) @ x, lambda g: g)
+@primitive(lambda g, w: product(g, w), lambda g, x: product(mT(g), x), lambda g: g)
 def _affine(xp, x, w, b):
     r"""$x W^\top + b$, one product and an addition in place: (n, in), (out, in), (out,) to (n, out)."""
     y = gemm(x, w, transpose_b=True)
