@@ -250,6 +250,8 @@ def test_each_loss_is_made_of_its_equations():
         np.testing.assert_allclose(loss.generator(D, x_fake).item(), loss_g)
     assert LOSSES["wasserstein-gp"]().generator(D, x_fake).item() == pytest.approx(games["wasserstein"][1])
     assert LOSSES["dragan"]().generator(D, x_fake).item() == pytest.approx(games["minimax"][1])  # the saturating one
+    slope = chapter.DRAGAN(saturating=False).generator(D, x_fake)
+    assert slope.item() == pytest.approx(games["non-saturating"][1])
 
 
 def test_began_keeps_its_balance():

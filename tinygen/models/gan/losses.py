@@ -289,15 +289,18 @@ class LeastSquares(Loss):
         return least_squares_generator(D(x_fake))
 
 
-class DRAGAN(Minimax):
-    """DRAGAN: Kodali et al. 2017; (1) with the penalty (9) at (12), and (2)."""
+class DRAGAN(Loss):
+    """DRAGAN: Kodali et al. 2017; (1) with the penalty (9) at (12), and (2), or (3) where `saturating` is false."""
 
-    def __init__(self, *, weight: float = 10.0, variance: float = 0.1, batch_axes: int = 1):
-        self.weight, self.variance, self.batch_axes = weight, variance, batch_axes
+    def __init__(self, *, weight: float = 10.0, variance: float = 0.1, batch_axes: int = 1, saturating: bool = True):
+        self.weight, self.variance, self.batch_axes, self.saturating = weight, variance, batch_axes, saturating
 
     def discriminator(self, D, x, x_fake, rng):
         near = neighbours(x, rng.normal(x.shape, dtype=x.dtype), self.variance)
         return super().discriminator(D, x, x_fake, rng) + self.weight * gradient_penalty(D, near, self.batch_axes)
+
+    def generator(self, D, x_fake):
+        return (minimax_generator if self.saturating else non_saturating_generator)(D(x_fake))
 
 
 class BEGAN(Loss):
