@@ -79,7 +79,7 @@ def trained(run, parts, steps, *, added=False, compact=False, quick=False, devic
         options = dict(lr=4e-3, schedule=Cosine(steps))
     else:
         shift = max(1, x.shape[-1] // (28 if compact else 14))
-        options = dict(p=DROPOUT, shift=shift, schedule=Cosine(steps)) if added or compact else {}
+        options = dict(p=DROPOUT, shift=shift, schedule=Cosine(steps)) if added or compact else dict(he=True)
     make = small if compact or quick else ConvolutionalNet
     model = make(x.shape[1:], int(y.max()) + 1, **options, rng=rng)
     known, some = model.checked(x, y), (x[:1000], y[:1000])

@@ -203,6 +203,21 @@ def test_the_network_is_its_formula():
 # ---- the model ----------------------------------------------------------------------------------------------------
 
 
+def test_the_start_of_he_keeps_the_size_of_signals():
+    """The mean square before a relu is twice that of what went in; without it, a fraction."""
+    net = ConvolutionalNet((1, 28, 28), 10, kernels=(64, 64), he=True, rng=tg.random.Generator(0))
+    for layer, gain in ((net.convolutions[1], 2), (net.hidden, 2), (net.out, 1)):
+        w = layer.weight.numpy()
+        fan_in = w[0].size
+        np.testing.assert_allclose(w.var(), gain / fan_in, rtol=0.05)
+        assert abs(w.mean()) < 4 * np.sqrt(gain / fan_in / w.size)
+        np.testing.assert_array_equal(layer.bias.numpy(), 0)
+    x = tg.random.Generator(1).normal((200, net.hidden.weight.shape[1]))
+    np.testing.assert_allclose(np.square(net.hidden(x).numpy()).mean(), 2, rtol=0.05)
+    plain = ConvolutionalNet((1, 28, 28), 10, rng=tg.random.Generator(0))
+    assert abs(plain.hidden.weight.numpy()).max() <= 1 / np.sqrt(784)
+
+
 def test_images_and_rows_are_the_same_and_parts_do_not_matter(monkeypatch):
     model = net()
     whole = model.predict_log_proba(X)
