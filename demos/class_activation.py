@@ -24,8 +24,8 @@ CARD = dict(
     },
 )  # fmt: skip
 STEPS = 4800
-BATCH, CANVASES = 32, 10_000  # in a minibatch; to learn from
-BOXED = 100  # canvases with boxes, to choose theta by
+BATCH, CANVASES = 32, 30_000  # in a minibatch; to learn from
+BOXED = 300  # canvases with boxes, to choose theta by
 METHODS = {"activation": "class activation, no box learnt from", "stroke": "box around the largest stroke",
            "constant": "best box that never looks"}  # fmt: skip
 
@@ -63,7 +63,8 @@ def canvases(name, seed=0, *, stand_in=True):
         (canvas, labels, box) for (images, labels), rng in zip(parts, rngs, strict=True)
         for canvas, box in [chapter.cluttered(images, side, rng, scratches=scratches)]
     )  # fmt: skip
-    boxed, test = slice(None, BOXED), slice(BOXED, None)
+    n = min(BOXED, len(x_rest) // 3)
+    boxed, test = slice(None, n), slice(n, None)
     return (x, y), (x_rest[boxed], y_rest[boxed], boxes[boxed]), (x_rest[test], y_rest[test], boxes[test])
 
 

@@ -44,7 +44,7 @@ $$ \mathrm{IoU}(B, B') = \frac{|B \cap B'|}{|B \cup B'|}, \tag{5} $$
 with that of a box that has not looked at the image. Of all boxes that are the same for every image, the one to beat is
 the best: its size is about that of a digit, and it stands in the middle of the canvas.
 
-$\vartheta$ is one number. It is chosen by eye or on a few images with boxes; here on 100 of them, which are not those
+$\vartheta$ is one number. It is chosen by eye or on a few images with boxes; here on 300 of them, which are not those
 that judge it. (What the map shows is what tells classes apart, which is less than all of the digit, or a little more:
 receptive fields look beyond its rim. $\vartheta$ sets this right on average.)
 
