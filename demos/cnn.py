@@ -1,9 +1,11 @@
 """A convolutional network learns the letters of notMNIST, as S2 built it or with what S2 leaves out.
 
 It draws accuracy and loss on the training and the test part, the kernels of the first layer, what both layers find in
-one letter, the confusion matrix, and the mistakes that the network is surest of. A smaller network of the same kind
-judges generated images elsewhere: `mnist_classifier()` gives one that has learnt MNIST, `classifier(name)` one
-for any other set. Its weights, `mnist-classifier.safetensors`, were made by
+one letter, the confusion matrix, and the mistakes that the network is surest of. S2 does not say where its weights
+start; as built, they start here from the law of He et al.
+
+A smaller network of the same kind judges generated images elsewhere: `mnist_classifier()` gives one that has learnt
+MNIST, `classifier(name)` one for any other set. Its weights, `mnist-classifier.safetensors`, were made by
 
     python -m tinygen demo cnn --data mnist --compact --steps 10000
 """
